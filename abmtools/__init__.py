@@ -1,0 +1,50 @@
+"""Amortized Bayesian mixture models.
+
+The layout is the theory: `structures` and `models` say what generates the data, `networks` and
+`inference` learn p(theta | y) and p(z | y, theta), `stan`, `diagnostics` and `plots` check them.
+"""
+
+import importlib
+
+from .inference import (
+    ExtrapolationWarning,
+    MixtureEstimator,
+    MixturePosterior,
+    MixtureWorkflow,
+    load_pretrained,
+)
+from .models import (
+    GaussianMixture,
+    MixtureModel,
+    interval,
+    ordered,
+    positive,
+    simplex,
+    unconstrained,
+)
+from .structures import Independent
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ExtrapolationWarning",
+    "GaussianMixture",
+    "Independent",
+    "MixtureEstimator",
+    "MixtureModel",
+    "MixturePosterior",
+    "MixtureWorkflow",
+    "interval",
+    "load_pretrained",
+    "ordered",
+    "positive",
+    "simplex",
+    "unconstrained",
+]
+
+
+def __getattr__(name: str):
+    """Import the parts that need ArviZ, pandas or Stan when they are first used."""
+    if name in {"datasets", "diagnostics", "plots", "stan"}:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,15 @@
+"""Inference: estimator, workflow, posterior and trained networks."""
+
+from .estimator import MixtureEstimator
+from .posterior import MixturePosterior
+from .pretrained import load_card, load_pretrained
+from .workflow import ExtrapolationWarning, MixtureWorkflow
+
+__all__ = [
+    "ExtrapolationWarning",
+    "MixtureEstimator",
+    "MixturePosterior",
+    "MixtureWorkflow",
+    "load_card",
+    "load_pretrained",
+]

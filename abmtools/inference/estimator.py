@@ -1,0 +1,178 @@
+r"""The estimator: both factors of the joint posterior, trained together.
+
+.. math:: p(\theta, z \mid y) = p(\theta \mid y) \; p(z \mid y, \theta)
+
+A flow, conditioned on a learned summary of y, approximates the first factor; scores and the model's
+structure give the second. Both are trained on simulated :math:`(\theta, z, y)` by
+
+.. math:: \mathcal{L} = \mathbb{E}\left[-\log q(\theta \mid y)\right]
+                      + \mathbb{E}\left[-\log q(z \mid y, \theta)\right] ,
+
+the expected Kullback-Leibler divergences from the two exact factors up to constants, so each
+expectation is smallest when q is the exact factor (Kucharský & Bürkner, 2025, arXiv:2501.10229).
+"""
+
+import bayesflow as bf
+import keras
+import numpy as np
+from bayesflow.networks.helpers.standardization.standardize import Standardize
+
+__all__ = ["MixtureEstimator"]
+
+
+class MixtureEstimator(bf.estimators.BasicEstimator):
+    """BayesFlow estimator of p(theta | y) and p(z | y, theta).
+
+    Parameters
+    ----------
+    model : MixtureModel
+    adapter : bayesflow.Adapter
+        See `abmtools.inference.adapter.make_adapter`.
+    summary_network : SetSummary
+        With the shared ``encoder``.
+    inference_network : bayesflow.networks.InferenceNetwork
+    emission_scorer : EmissionScorer
+    num_scored : int or None
+        How many observations of each data set, taken from a random place, the scorer is trained
+        on in a step; None for all. Exchangeable observations make this unbiased, and it saves
+        most of the scorer's cost.
+    **kwargs
+        Passed to ``bayesflow.estimators.BasicEstimator``.
+    """
+
+    def __init__(
+        self,
+        *,
+        model,
+        adapter,
+        summary_network,
+        inference_network,
+        emission_scorer,
+        num_scored: int | None = 64,
+        **kwargs,
+    ):
+        super().__init__(
+            adapter=adapter,
+            summary_network=summary_network,
+            inference_network=inference_network,
+            standardize="inference_variables",
+            **kwargs,
+        )
+        self.model = model
+        self.emission_scorer = emission_scorer
+        self.num_scored = num_scored
+        self.parameter_standardizer = Standardize(trainable=False)
+
+    @property
+    def encoder(self):
+        """The observation encoder that both factors share."""
+        return self.summary_network.encoder
+
+    def build(self, data_shapes):
+        """Build all networks from the shapes of an adapted batch."""
+        if self.built:
+            return
+        super().build(data_shapes)
+        constrained = sum(shape[0] if shape else 1 for shape in self.model.parameter_shapes.values())
+        self.parameter_standardizer.build((None, constrained))
+        codes = self.encoder.compute_output_shape(data_shapes["summary_variables"])
+        self.emission_scorer.build(codes, (None, constrained + self.model.num_unconstrained))
+
+    # --- training --------------------------------------------------------------------------
+
+    def compute_metrics(
+        self,
+        inference_variables,
+        summary_variables,
+        indicators,
+        summary_mask=None,
+        stage: str = "training",
+    ) -> dict:
+        """The loss and its two parts for an adapted batch.
+
+        Returns
+        -------
+        dict
+            ``"loss"``; ``"posterior_loss"``, per data set and on the standardized scale;
+            ``"membership_loss"``, per observation, both in nats.
+        """
+        metrics = super().compute_metrics(
+            inference_variables, summary_variables=summary_variables, summary_mask=summary_mask,
+            stage=stage,
+        )  # fmt: skip
+        per_dataset, per_observation = self.membership_loss(
+            inference_variables, summary_variables, indicators, summary_mask, stage=stage
+        )
+        return {
+            "loss": metrics["loss"] + per_dataset,
+            "posterior_loss": metrics["loss"],
+            "membership_loss": per_observation,
+        }
+
+    def membership_loss(self, u, observations, z, mask, *, stage: str):
+        """-log q(z | y, theta), per data set and per observation."""
+        size = observations.shape[1]
+        if stage == "training" and self.num_scored is not None and self.num_scored < size:
+            start = keras.random.randint((), 0, size, seed=self.seed_generator)
+            chosen = (start + keras.ops.arange(self.num_scored)) % size
+            observations = keras.ops.take(observations, chosen, axis=1)
+            z = keras.ops.take(z, chosen, axis=1)
+            mask = None if mask is None else keras.ops.take(mask, chosen, axis=1)
+        parameters = self.model.constrain(u)
+        scores = self.scores(observations, u, parameters, stage=stage)
+        log_prob = self.model.structure.log_prob(z, scores, parameters, mask)
+        scored = keras.ops.cast(z.shape[1], u.dtype)
+        if mask is not None:
+            scored = keras.ops.mean(keras.ops.sum(keras.ops.cast(mask, u.dtype), axis=-1))
+        per_observation = -keras.ops.mean(log_prob) / scored
+        return per_observation * size, per_observation
+
+    def scores(self, observations, u, parameters, *, stage: str = "inference"):
+        """Scores f_k(y_i, theta) for one parameter vector (B, D) per data set: (B, N, K)."""
+        features = self.parameter_features(u, parameters, stage=stage)
+        return self.emission_scorer(self.encoder(observations), features[:, None])[:, 0]
+
+    def parameter_features(self, u, parameters, *, stage: str = "inference"):
+        """What the scorer sees of theta: standardized, on both scales, (..., P)."""
+        columns = [
+            parameters[name] if shape else parameters[name][..., None]
+            for name, shape in self.model.parameter_shapes.items()
+        ]
+        constrained = keras.ops.concatenate(columns, axis=-1)
+        u = self.standardizer.maybe_standardize(u, key="inference_variables")
+        return keras.ops.concatenate(
+            [u, self.parameter_standardizer(constrained, stage=stage)], axis=-1
+        )
+
+    # --- inference -------------------------------------------------------------------------
+
+    def sample_unconstrained(self, conditions: dict, num_samples: int, *, seed) -> np.ndarray:
+        """Draws u ~ q(u | y), shape (B, num_samples, D), for checked data."""
+        summary, _, _ = self._prepare_conditions(conditions)
+        draws = self.sampler.sample(
+            self.inference_network, num_samples=num_samples, conditions=summary, seed=seed
+        )
+        draws = self.standardizer.maybe_standardize(
+            draws, key="inference_variables", forward=False
+        )
+        return keras.ops.convert_to_numpy(draws)
+
+    def log_prob_unconstrained(self, conditions: dict, u: np.ndarray) -> np.ndarray:
+        """log q(u | y) on the unconstrained scale, (B, S), at u, (B, S, D), for checked data."""
+        summary, _, _ = self._prepare_conditions(conditions)
+        u = keras.ops.convert_to_tensor(u, dtype="float32")
+        u, log_det = self.standardizer.maybe_standardize(
+            u, key="inference_variables", log_det_jac=True
+        )
+        summary = keras.ops.repeat(summary[:, None], u.shape[1], axis=1)
+        log_prob = self.inference_network.log_prob(u, conditions=summary)
+        return keras.ops.convert_to_numpy(log_prob + log_det)
+
+    def membership(self, conditions: dict, u: np.ndarray) -> np.ndarray:
+        """q(z_i = k | y, theta), shape (B, S, N, K), at u, (B, S, D), for checked data."""
+        adapted = self.adapter(conditions, strict=False)
+        u = keras.ops.convert_to_tensor(u, dtype="float32")
+        parameters = self.model.constrain(u)
+        codes = self.encoder(adapted["summary_variables"])
+        scores = self.emission_scorer(codes, self.parameter_features(u, parameters))
+        return keras.ops.convert_to_numpy(self.model.structure.membership(scores, parameters))

@@ -1,0 +1,157 @@
+"""The posterior: draws of theta and membership probabilities, for one data set or many.
+
+Axes are always (dataset, sample, observation, component).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+__all__ = ["MixturePosterior"]
+
+
+@dataclass(frozen=True)
+class MixturePosterior:
+    r"""Draws from p(theta | y) with p(z | y, theta) at each draw.
+
+    Attributes
+    ----------
+    model : MixtureModel
+    data : dict
+        ``"y"``, (B, N, ...), and masks.
+    unconstrained : array, shape (B, S, D)
+        Draws on the unconstrained scale.
+    membership : array, shape (B, S, N, K)
+        p(z_i = k | y, theta_s). Where an observation is masked, its prior probability given
+        theta_s and, in a chain, the other observations.
+    log_prob_function : callable, optional
+        log q(u | y) of the network that made the draws.
+    """
+
+    model: object
+    data: Mapping[str, np.ndarray]
+    unconstrained: np.ndarray
+    membership: np.ndarray
+    log_prob_function: Callable | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"MixturePosterior({self.model.name}, num_datasets={self.num_datasets}, "
+            f"num_samples={self.num_samples}, parameters={self.model.parameter_names})"
+        )
+
+    @property
+    def num_datasets(self) -> int:
+        """Number of data sets B."""
+        return self.unconstrained.shape[0]
+
+    @property
+    def num_samples(self) -> int:
+        """Number of draws S per data set."""
+        return self.unconstrained.shape[1]
+
+    @cached_property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Draws on the model's own scale, {name: (B, S, ...)}."""
+        return self.model.constrain(self.unconstrained)
+
+    @cached_property
+    def log_prob(self) -> np.ndarray:
+        """log q(u_s | y) of each draw on the unconstrained scale, (B, S).
+
+        Raises
+        ------
+        ValueError
+            If the draws do not come from a network, for instance after loading from a file.
+        """
+        if self.log_prob_function is None:
+            raise ValueError("log_prob: these draws come without the network that made them.")
+        return self.log_prob_function(self.data, self.unconstrained)
+
+    def __len__(self) -> int:
+        return self.num_datasets
+
+    def __getitem__(self, index) -> "MixturePosterior":
+        """The posterior of some of the data sets, by an index or a slice; keeps the axis B."""
+        if isinstance(index, int | np.integer):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"dataset {index} is out of range for {len(self)} data sets.")
+            index = slice(index % len(self), index % len(self) + 1)
+        return MixturePosterior(
+            model=self.model,
+            data={key: value[index] for key, value in self.data.items()},
+            unconstrained=self.unconstrained[index],
+            membership=self.membership[index],
+            log_prob_function=self.log_prob_function,
+        )
+
+    def resample(self, indices: np.ndarray) -> "MixturePosterior":
+        """Keep the draws with these indices, (B, S'), of each data set: for importance resampling.
+
+        The result has no `log_prob`: its draws no longer follow the network.
+        """
+        rows = np.arange(len(self))[:, None]
+        return MixturePosterior(
+            model=self.model,
+            data=self.data,
+            unconstrained=self.unconstrained[rows, indices],
+            membership=self.membership[rows, indices],
+        )
+
+    def draw_indicators(self, *, seed: int) -> np.ndarray:
+        """Draws z ~ p(z | y), one path per draw of theta: integers (B, S, N)."""
+        rng = np.random.default_rng(seed)
+        edges = np.cumsum(self.membership, axis=-1)[..., :-1]
+        return (rng.random((*self.membership.shape[:-1], 1)) > edges).sum(axis=-1)
+
+    def to_arviz(self):
+        """An ArviZ ``DataTree`` with groups ``posterior`` and ``observed_data``.
+
+        Variables are the parameters and ``membership``; dimensions are chain (one), draw, dataset
+        (only for several data sets), then ``component``, ``obs`` and ``replicate``. It saves to
+        NetCDF by its own ``to_netcdf``.
+
+        Returns
+        -------
+        xarray.DataTree
+        """
+        draws = self.parameters | {"membership": self.membership}
+        return to_datatree(
+            self.model,
+            draws={name: np.moveaxis(x, 0, 1)[None] for name, x in draws.items()},
+            data=self.data,
+            attrs={"inference_library": "abmtools"},
+        )
+
+
+def to_datatree(model, *, draws: dict, data: dict, attrs: dict, sample_stats: dict | None = None):
+    """Label draws {name: (chain, draw, B, ...)} of a model as an ArviZ DataTree.
+
+    The axis B is called "dataset", and dropped where there is one data set.
+    """
+    import arviz as az  # here, because importing it takes longer than the rest of abmtools
+
+    single = len(data["y"]) == 1
+    dims = dict(model.parameter_dims) | {"membership": ("obs", "component")}
+    dims = {name: list(dims[name] if single else ("dataset", *dims[name])) for name in draws}
+    names = ["dataset", "obs"] + ["replicate"] * (model.num_reps is not None)
+    names += ["feature"] * (model.num_features > 1)
+    for key, value in data.items():
+        dims[key] = names[single : value.ndim]
+    groups = {
+        "posterior": {name: x[:, :, 0] if single else x for name, x in draws.items()},
+        "observed_data": {
+            # NetCDF has no booleans
+            key: (x[0] if single else x).astype("int8" if x.dtype == bool else x.dtype)
+            for key, x in data.items()
+        },
+    }
+    if sample_stats is not None:
+        groups["sample_stats"] = sample_stats
+    size = {"component": model.num_components, "obs": data["y"].shape[1]}
+    coords = {name: np.arange(length) for name, length in size.items()}
+    tree = az.from_dict(groups, dims=dims, coords=coords)
+    tree["posterior"].attrs.update(attrs)
+    return tree

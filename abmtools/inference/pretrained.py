@@ -1,0 +1,104 @@
+"""Trained networks that ship with the package.
+
+Each has a folder under ``weights/`` with ``weights.npz`` and ``card.json``: model, architecture,
+training budget, seed, versions, losses and the measured gap to the exact answer.
+``make train MODEL=...`` makes it again.
+"""
+
+import hashlib
+import json
+from importlib.resources import files
+
+import bayesflow as bf
+
+from ..models import GaussianMixture
+from ..networks import EmissionScorer, ObservationEncoder, SetSummary
+from .checkpoint import load_weights
+from .workflow import MixtureWorkflow
+
+__all__ = ["ARCHITECTURES", "load_card", "load_pretrained", "weights_folder"]
+
+
+def gaussian_mixture(**kwargs) -> MixtureWorkflow:
+    """The first case study's workflow, untrained.
+
+    With a known scale the replicates' mean and number are sufficient, so the encoder needs no
+    learned replicate features.
+    """
+    encoder = ObservationEncoder(replicates=True, width=0)
+    return MixtureWorkflow(
+        GaussianMixture(),
+        summary_network=SetSummary(encoder),
+        inference_network=bf.networks.CouplingFlow(
+            depth=4,
+            transform="spline",
+            subnet_kwargs={"widths": (64, 64), "dropout": 0.0, "activation": "silu"},
+            transform_kwargs={"bins": 8},
+        ),
+        emission_scorer=EmissionScorer(3),
+        **kwargs,
+    )
+
+
+ARCHITECTURES = {"gaussian_mixture": gaussian_mixture}
+
+
+def weights_folder(name: str):
+    """Folder of a trained network.
+
+    Raises
+    ------
+    ValueError
+        If there is no network of that name.
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"name: expected one of {sorted(ARCHITECTURES)}, got {name!r}.")
+    return files("abmtools.inference") / "weights" / name
+
+
+def load_card(name: str) -> dict:
+    """The card of a trained network, as a dictionary."""
+    return json.loads((weights_folder(name) / "card.json").read_text())
+
+
+def load_pretrained(name: str) -> MixtureWorkflow:
+    """Load a trained network.
+
+    Parameters
+    ----------
+    name : {"gaussian_mixture"}
+
+    Returns
+    -------
+    MixtureWorkflow
+        Ready to `sample`; its card is the attribute ``card``.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the weights file is corrupted or not the one of the card.
+    FileNotFoundError
+        If the weights file is missing.
+
+    Examples
+    --------
+    >>> workflow = load_pretrained("gaussian_mixture")
+    >>> workflow.card["model"]
+    'GaussianMixture'
+    """
+    path = weights_folder(name) / "weights.npz"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No weights file at {path}: reinstall abmtools, or run `make train MODEL={name}`."
+        )
+    card = load_card(name)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != card["sha256"]:
+        raise ValueError(
+            f"{path} is corrupted: its SHA-256 is {digest}, the card says {card['sha256']}. "
+            "Reinstall abmtools."
+        )
+    workflow = ARCHITECTURES[name]()
+    load_weights(workflow.estimator, path)
+    workflow.card = card
+    return workflow

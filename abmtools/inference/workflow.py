@@ -1,0 +1,277 @@
+r"""The workflow: simulate, train, sample; one object that a user holds.
+
+`MixtureWorkflow` is a BayesFlow workflow whose estimator learns both factors of
+:math:`p(\theta, z \mid y)`. Its networks follow from the model's structure and shapes; every part
+can be passed in.
+"""
+
+import warnings
+from pathlib import Path
+
+import bayesflow as bf
+import keras
+import numpy as np
+
+from ..networks import EmissionScorer, ObservationEncoder, SetSummary
+from .adapter import make_adapter
+from .checkpoint import Checkpoint, load_checkpoint
+from .dataset import EpochCounter, ModelSimulator, SeededDataset
+from .estimator import MixtureEstimator
+from .posterior import MixturePosterior
+
+__all__ = ["ExtrapolationWarning", "MixtureWorkflow"]
+
+ROWS_PER_BATCH = 20_000  # parameter draws at a time: their flow activations stay in cache
+NUM_ADAPT = 256  # simulated data sets from which scales and the summary's whitening are taken
+
+
+class ExtrapolationWarning(UserWarning):
+    """Data lie outside the range of sizes that the networks were trained on."""
+
+
+class MixtureWorkflow(bf.BasicWorkflow):
+    """Amortized inference for a mixture model.
+
+    Parameters
+    ----------
+    model : MixtureModel
+    encoder : ObservationEncoder, optional
+    summary_network : SetSummary, optional
+        Must hold the shared encoder as its ``encoder``; if given, leave `encoder` out.
+    inference_network : bayesflow.networks.InferenceNetwork, optional
+        By default a coupling flow of four spline layers.
+    emission_scorer : EmissionScorer, optional
+    num_scored : int, optional
+        See `MixtureEstimator`.
+    initial_learning_rate : float
+        Peak of the cosine schedule.
+    optimizer : keras.Optimizer or type, optional
+        As in ``bayesflow.BasicWorkflow``.
+    checkpoint : path, optional
+        File for the state of training, written atomically; ``fit_*(resume=True)`` goes on from it.
+    checkpoint_every : int
+        Epochs between writes.
+    seed : int, optional
+        Makes initial weights, training data and training repeatable on one machine. Keras'
+        initializers know only the global seed, so this sets it
+        (``keras.utils.set_random_seed``); without a seed nothing global is touched.
+
+    Examples
+    --------
+    >>> workflow = MixtureWorkflow(GaussianMixture(), seed=1)
+    >>> history = workflow.fit_online(epochs=1, num_batches_per_epoch=2, batch_size=4, verbose=0)
+    >>> data = workflow.simulate(3, num_obs=200, num_reps=3)
+    >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=10, seed=1)
+    >>> posterior.membership.shape
+    (3, 10, 200, 3)
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        encoder=None,
+        summary_network=None,
+        inference_network=None,
+        emission_scorer=None,
+        num_scored: int | None = 64,
+        initial_learning_rate: float = 3e-3,
+        optimizer=None,
+        checkpoint=None,
+        checkpoint_every: int = 1,
+        seed: int | None = None,
+    ):
+        # bf.BasicWorkflow.__init__ builds an estimator of its own kind; this sets the same state.
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
+        self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self.model = model
+        self.simulator = ModelSimulator(model, self.seed)
+        if summary_network is None:
+            encoder = encoder or ObservationEncoder(replicates=model.num_reps is not None)
+            summary_network = SetSummary(encoder)
+        self.estimator = MixtureEstimator(
+            model=model,
+            adapter=make_adapter(model),
+            summary_network=summary_network,
+            inference_network=inference_network or default_flow(),
+            emission_scorer=emission_scorer or EmissionScorer(model.num_components),
+            num_scored=num_scored,
+        )
+        self._init_optimizer(initial_learning_rate, optimizer)
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.checkpoint_every = checkpoint_every
+        self.checkpoint_filepath = None  # BayesFlow's own checkpoints are not atomic
+        self.history, self.losses = None, {}
+        self._needs_compile = True
+        self._build()
+
+    def _build(self) -> None:
+        """Build the networks and adapt them to a first simulation."""
+        rng = np.random.default_rng((self.seed, 1))
+        batch = self.adapter(self.model.simulate(NUM_ADAPT, rng=rng))
+        self.estimator.build_from_data(batch)
+        self.estimator.summary_network.adapt(batch["summary_variables"], batch.get("summary_mask"))
+
+    # --- training --------------------------------------------------------------------------
+
+    def fit_online(
+        self,
+        epochs: int = 50,
+        num_batches_per_epoch: int = 200,
+        batch_size: int = 128,
+        *,
+        resume: bool = False,
+        **kwargs,
+    ):
+        """Train both factors on fresh simulations, with a progress bar that shows both losses.
+
+        Parameters
+        ----------
+        epochs, num_batches_per_epoch, batch_size : int
+            N and R are drawn anew for each batch.
+        resume : bool
+            Go on from the workflow's checkpoint file if there is one; the data and learning rates
+            of the remaining epochs are those of an uninterrupted run.
+        **kwargs
+            ``keep_optimizer``, ``validation_data``, ``augmentations``, ``verbose``, ``callbacks``
+            and others, as in ``bayesflow.BasicWorkflow.fit_online``.
+
+        Returns
+        -------
+        keras.callbacks.History
+            ``loss``, ``posterior_loss`` (per data set, standardized scale) and
+            ``membership_loss`` (per observation), in nats.
+        """
+        dataset = SeededDataset(
+            self.model,
+            batch_size=batch_size,
+            num_batches=num_batches_per_epoch,
+            adapter=self.adapter,
+            seed=self.seed,
+            augmentations=kwargs.pop("augmentations", None),
+        )
+        keep_optimizer = kwargs.pop("keep_optimizer", False)
+        validation_data = kwargs.pop("validation_data", None)
+        return self._fit(
+            dataset, epochs, "online", keep_optimizer, validation_data, resume=resume, **kwargs
+        )
+
+    def _fit(self, dataset, epochs, strategy, keep_optimizer, validation_data, *, resume=False, **kwargs):
+        callbacks = list(kwargs.pop("callbacks", None) or [])
+        first = 0
+        if resume and self.checkpoint is not None and self.checkpoint.exists():
+            optimizer = self.build_optimizer(epochs, dataset.num_batches, strategy=strategy)
+            first, self.losses = load_checkpoint(self.estimator, optimizer, self.checkpoint)
+        elif resume and self.checkpoint is None:
+            raise ValueError("resume: expected a workflow with a checkpoint file, got none.")
+        else:
+            self.losses = {}
+        if isinstance(dataset, SeededDataset):
+            callbacks.append(EpochCounter(dataset))
+        if self.checkpoint is not None:
+            every = self.checkpoint_every
+            callbacks.append(Checkpoint(self.checkpoint, self.losses, every=every))
+        history = super()._fit(
+            dataset, epochs, strategy, keep_optimizer, validation_data,
+            callbacks=callbacks, initial_epoch=first, **kwargs,
+        )  # fmt: skip
+        for name, values in history.history.items():
+            self.losses.setdefault(name, []).extend(values)
+        return history
+
+    # --- inference -------------------------------------------------------------------------
+
+    def sample(
+        self, *, conditions, num_samples: int = 2000, seed: int | None = None, batch_size=None
+    ) -> MixturePosterior:
+        """Draw from p(theta | y) and evaluate p(z | y, theta) at every draw.
+
+        Parameters
+        ----------
+        conditions : dict
+            ``{"y": ...}`` and masks, for one data set or a batch; see `MixtureModel.check_data`.
+        num_samples : int
+        seed : int, optional
+            Makes the draws repeatable.
+        batch_size : int, optional
+            Data sets at a time; by default as many as keep their draws' activations in cache.
+
+        Returns
+        -------
+        MixturePosterior
+
+        Raises
+        ------
+        ValueError, TypeError
+            For bad data, see `MixtureModel.check_data`, or if num_samples < 1.
+
+        Warns
+        -----
+        ExtrapolationWarning
+            If the number of observations or replicates lies outside the training range.
+        """
+        if not (isinstance(num_samples, int | np.integer) and num_samples >= 1):
+            raise ValueError(f"num_samples: expected a positive integer, got {num_samples!r}.")
+        data = self.model.check_data(conditions)
+        self._warn_if_outside(data)
+        batch_size = batch_size or max(1, ROWS_PER_BATCH // num_samples)
+        seed = None if seed is None else keras.random.SeedGenerator(seed)
+        draws, membership = [], []
+        for start in range(0, len(data["y"]), batch_size):
+            part = {key: value[start : start + batch_size] for key, value in data.items()}
+            draws.append(self.estimator.sample_unconstrained(part, num_samples, seed=seed))
+            membership.append(self.estimator.membership(part, draws[-1]))
+        return MixturePosterior(
+            model=self.model,
+            data=data,
+            unconstrained=np.concatenate(draws).astype("float64"),
+            membership=np.concatenate(membership),
+            log_prob_function=self.log_prob_unconstrained,
+        )
+
+    def log_prob_unconstrained(self, data, u: np.ndarray) -> np.ndarray:
+        """log q(u | y) on the unconstrained scale, (B, S), for u of shape (B, S, D)."""
+        data = self.model.check_data(data)
+        if np.ndim(u) != 3 or len(u) != len(data["y"]) or u.shape[-1] != self.model.num_unconstrained:
+            raise ValueError(
+                f"u: expected shape ({len(data['y'])}, S, {self.model.num_unconstrained}), "
+                f"got {np.shape(u)}."
+            )
+        batch_size = max(1, ROWS_PER_BATCH // u.shape[1])
+        parts = []
+        for start in range(0, len(u), batch_size):
+            part = {key: value[start : start + batch_size] for key, value in data.items()}
+            chosen = u[start : start + batch_size]
+            parts.append(self.estimator.log_prob_unconstrained(part, chosen))
+        return np.concatenate(parts).astype("float64")
+
+    def membership(self, data, parameters) -> np.ndarray:
+        """Amortized p(z_i = k | y, theta), (B, S, N, K), at given parameters {name: (B, S, ...)}."""
+        data = self.model.check_data(data)
+        return self.estimator.membership(data, self.model.unconstrain(parameters))
+
+    def _warn_if_outside(self, data: dict) -> None:
+        observed = data["mask"].sum(axis=1) if "mask" in data else np.array([data["y"].shape[1]])
+        sizes = {"observations": (observed, self.model.num_obs)}
+        if self.model.num_reps is not None:
+            sizes["replicates"] = (np.array([data["y"].shape[2]]), self.model.num_reps)
+        for what, (size, (low, high)) in sizes.items():
+            if size.min() < low or size.max() > high:
+                warnings.warn(
+                    f"{self.model.name}: the networks were trained on {low} to {high} {what}, "
+                    f"these data have {size.min()} to {size.max()}; check the result, for example "
+                    "with abmtools.diagnostics.importance.",
+                    ExtrapolationWarning,
+                    stacklevel=3,
+                )
+
+
+def default_flow() -> bf.networks.CouplingFlow:
+    """A coupling flow of four spline layers, narrow enough for a CPU."""
+    return bf.networks.CouplingFlow(
+        depth=4,
+        transform="spline",
+        subnet_kwargs={"widths": (64, 64), "dropout": 0.0, "activation": "silu"},
+        transform_kwargs={"bins": 8},
+    )

@@ -1,0 +1,169 @@
+r"""Constraints: bijections between the parameters' own space and the real numbers.
+
+The posterior network works on real numbers, so each parameter :math:`\theta` is written as
+:math:`\theta = g(u)` with an unconstrained :math:`u`. Densities change by the Jacobian,
+
+.. math:: p(u) = p(\theta) \, \left| \frac{d\theta}{du} \right|, \qquad
+          \log p(u) = \log p(\theta) - \log \left| \frac{du}{d\theta} \right| .
+
+:meth:`Constraint.log_det_jacobian` is :math:`\log |du / d\theta|`.
+
+=============  =======================================================================
+`positive`     :math:`u = \log\theta`
+`interval`     :math:`u = \operatorname{logit} ((\theta - a) / (b - a))`
+`simplex`      stick breaking, :math:`u_k = \operatorname{logit}(\theta_k / \sum_{j \ge k}
+               \theta_j) + \log(K - k)`, so that equal weights map to zero
+`ordered`      :math:`u_1 = \theta_1`, :math:`u_k = \log(\theta_k - \theta_{k-1})`
+=============  =======================================================================
+
+The elementwise ones and the simplex are BayesFlow's own adapter transforms; `Ordered` is new.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from bayesflow.adapters.transforms import AsSimplex, Constrain
+from bayesflow.adapters.transforms.elementwise_transform import ElementwiseTransform
+from bayesflow.utils.serialization import serializable, serialize
+
+__all__ = ["Constraint", "Ordered", "interval", "ordered", "positive", "simplex", "unconstrained"]
+
+
+@serializable("abmtools.models")
+class Ordered(ElementwiseTransform):
+    """Map an increasing vector to its first element and the logarithms of its steps.
+
+    A BayesFlow adapter transform along the last axis; the inverse of Stan's ``ordered`` type.
+    """
+
+    def get_config(self) -> dict:
+        return serialize({})
+
+    def forward(self, data, **kwargs):
+        steps = data[..., 1:] - data[..., :-1]
+        return keras.ops.concatenate([data[..., :1], keras.ops.log(steps)], axis=-1)
+
+    def inverse(self, data, **kwargs):
+        steps = keras.ops.concatenate([data[..., :1], keras.ops.exp(data[..., 1:])], axis=-1)
+        return keras.ops.cumsum(steps, axis=-1)
+
+    def ldj(self, data):
+        return -keras.ops.sum(keras.ops.log(data[..., 1:] - data[..., :-1]), axis=-1)
+
+    def log_det_jac(self, data, inverse: bool = False, **kwargs):
+        ldj = self._sum_except_batch(self.ldj(data))
+        return -ldj if inverse else ldj
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A named bijection from a constrained parameter to real numbers.
+
+    Parameters
+    ----------
+    name : str
+        Name used in messages.
+    transform : ElementwiseTransform or None
+        BayesFlow adapter transform; ``None`` is the identity.
+    event_ndim : {0, 1}
+        Number of trailing axes that the transform couples (1 for `simplex` and `ordered`).
+    lost : int
+        By how much the last axis shrinks when the constraint is removed (1 for `simplex`).
+    inside : callable
+        ``inside(x)`` tells, elementwise over the leading axes, whether x obeys the constraint.
+    requirement : str
+        What `inside` tests, in words.
+    """
+
+    name: str
+    transform: ElementwiseTransform | None
+    event_ndim: int
+    lost: int
+    inside: Callable
+    requirement: str
+
+    def __repr__(self) -> str:
+        return f"abmtools.{self.name}"
+
+    def check(self, x: np.ndarray, argument: str = "x") -> None:
+        """Raise a ValueError that names `argument` unless every value obeys the constraint."""
+        x = np.asarray(x)
+        if x.ndim < self.event_ndim:
+            raise ValueError(f"{argument}: expected a {self.name} vector, got a scalar.")
+        if not np.all(np.isfinite(x)):
+            raise ValueError(f"{argument}: expected finite numbers, got NaN or infinity.")
+        if not np.all(self.inside(x)):
+            raise ValueError(f"{argument}: expected {self.requirement}, got {_first(x, self)}.")
+
+    def unconstrain(self, x):
+        """Map the parameter x, (..., k), to u, (..., k - lost)."""
+        return x if self.transform is None else self.transform.forward(x)
+
+    def constrain(self, u):
+        """Map unconstrained u to the parameter; the inverse of `unconstrain`."""
+        return u if self.transform is None else self.transform.inverse(u)
+
+    def log_det_jacobian(self, x):
+        """log |du / dx| of each event, shape x.shape[:-event_ndim]."""
+        if self.transform is None:
+            return keras.ops.zeros_like(x)
+        return self.transform.ldj(x)
+
+
+def _first(x: np.ndarray, constraint: Constraint) -> str:
+    """The first offending value, for messages."""
+    bad = ~np.asarray(constraint.inside(x))
+    events = x.reshape(bad.size, *x.shape[x.ndim - constraint.event_ndim :])
+    return np.array2string(events[bad.ravel()][0], precision=6)
+
+
+def interval(lower: float, upper: float) -> Constraint:
+    """Constrain to the open interval (lower, upper) by a logit.
+
+    Raises
+    ------
+    ValueError
+        If the bounds are not finite or lower >= upper.
+    """
+    if not (np.isfinite(lower) and np.isfinite(upper) and lower < upper):
+        raise ValueError(f"interval: expected finite lower < upper, got ({lower}, {upper}).")
+    return Constraint(
+        name=f"interval({lower}, {upper})",
+        transform=Constrain(lower=float(lower), upper=float(upper), inclusive="none"),
+        event_ndim=0,
+        lost=0,
+        inside=lambda x: (lower < x) & (x < upper),
+        requirement=f"values strictly between {lower} and {upper}",
+    )
+
+
+unconstrained = Constraint("unconstrained", None, 0, 0, np.isfinite, "finite numbers")
+
+positive = Constraint(
+    name="positive",
+    transform=Constrain(lower=0.0, method="exp", inclusive="none"),
+    event_ndim=0,
+    lost=0,
+    inside=lambda x: x > 0,
+    requirement="positive values",
+)
+
+simplex = Constraint(
+    name="simplex",
+    transform=AsSimplex(method="stick"),
+    event_ndim=1,
+    lost=1,
+    inside=lambda x: np.all(x > 0, axis=-1) & (np.abs(np.sum(x, axis=-1) - 1) < 1e-5),
+    requirement="positive values that sum to one along the last axis",
+)
+
+ordered = Constraint(
+    name="ordered",
+    transform=Ordered(),
+    event_ndim=1,
+    lost=0,
+    inside=lambda x: np.all(np.diff(x, axis=-1) > 0, axis=-1),
+    requirement="values that increase strictly along the last axis",
+)

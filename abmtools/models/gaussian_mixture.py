@@ -1,0 +1,164 @@
+r"""The Gaussian mixture of the first case study.
+
+.. math::
+    \pi &\sim \operatorname{Dirichlet}(c, \ldots, c) \\
+    \mu_k &\sim \operatorname{Normal}(m_k, s), \text{ conditioned on } \mu_1 < \dots < \mu_K \\
+    z_i &\sim \operatorname{Categorical}(\pi) \\
+    y_{ij} &\sim \operatorname{Normal}(\mu_{z_i}, \sigma), \quad j = 1, \ldots, R
+
+Defaults are those of Kucharský & Bürkner (2025), *Amortized Bayesian Mixture Models*,
+arXiv:2501.10229, section "Gaussian mixture".
+"""
+
+from importlib.resources import files
+
+import numpy as np
+
+from ..structures import Independent
+from .constraints import ordered, simplex
+from .mixture import MixtureModel
+
+__all__ = ["GaussianMixture"]
+
+
+class GaussianMixture(MixtureModel):
+    r"""Mixture of K normals with a common known scale and ordered means.
+
+    Parameters
+    ----------
+    num_components : int
+    concentration : float
+        Parameter c of the symmetric Dirichlet prior of the weights.
+    means_location : float or sequence of K floats, optional
+        Prior locations :math:`m_k`; by default -2, 0, 2 or, for other K, K values that are evenly
+        spaced two units apart around zero.
+    means_scale : float
+        Prior scale s of each mean before ordering.
+    scale : float
+        Standard deviation sigma of a replicate.
+    num_obs, num_reps : int or (int, int)
+        Sizes to simulate, see `MixtureModel`.
+
+    Raises
+    ------
+    ValueError
+        If K < 2, a scale or the concentration is not positive, or the locations are not K finite
+        increasing numbers.
+
+    Notes
+    -----
+    Parameters are ``weights``, (K,), on the simplex, and ``means``, (K,), ordered; data are
+    ``y``, (N, R).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> model = GaussianMixture()
+    >>> model.simulate(2, rng=np.random.default_rng(0), num_obs=200, num_reps=3)["y"].shape
+    (2, 200, 3)
+    """
+
+    def __init__(
+        self,
+        num_components: int = 3,
+        *,
+        concentration: float = 2.0,
+        means_location=None,
+        means_scale: float = 1.0,
+        scale: float = 1.0,
+        num_obs: int | tuple[int, int] = (150, 250),
+        num_reps: int | tuple[int, int] = (2, 4),
+    ):
+        if num_components < 2:
+            raise ValueError(f"num_components: expected at least 2, got {num_components}.")
+        hyper = {"concentration": concentration, "means_scale": means_scale, "scale": scale}
+        for argument, value in hyper.items():
+            if not (np.isfinite(value) and value > 0):
+                raise ValueError(f"{argument}: expected a positive number, got {value}.")
+        if means_location is None:
+            means_location = 2.0 * np.arange(num_components) - (num_components - 1)
+        location = np.asarray(means_location, dtype="float64")
+        if location.shape != (num_components,) or np.any(np.diff(location) < 0):
+            raise ValueError(
+                f"means_location: expected {num_components} non-decreasing numbers, "
+                f"got {means_location}."
+            )
+        self.concentration, self.means_scale, self.scale = concentration, means_scale, scale
+        self.means_location = location
+        super().__init__(
+            prior=self._prior,
+            structure=Independent(weights="weights"),
+            emission=self._emission,
+            constraints={"weights": simplex, "means": ordered},
+            num_obs=num_obs,
+            num_reps=num_reps,
+            log_prior=self._log_prior,
+            log_emission=self._log_emission,
+            stan_program=files("abmtools.stan") / "programs" / "gaussian_mixture.stan",
+            stan_data=self._stan_data,
+        )
+
+    def _prior(self, rng: np.random.Generator, batch_size: int) -> dict[str, np.ndarray]:
+        num_components = len(self.means_location)
+        means = np.empty((batch_size, num_components))
+        todo = np.arange(batch_size)
+        while todo.size:  # draw, reject unless ordered
+            proposal = rng.normal(self.means_location, self.means_scale, (todo.size, num_components))
+            accepted = np.all(np.diff(proposal, axis=1) > 0, axis=1)
+            means[todo[accepted]] = proposal[accepted]
+            todo = todo[~accepted]
+        weights = rng.dirichlet(np.full(num_components, self.concentration), batch_size)
+        return {"weights": weights, "means": means}
+
+    def _emission(self, rng: np.random.Generator, parameters: dict, z: np.ndarray, num_reps: int):
+        means = np.take_along_axis(parameters["means"].astype("float32"), z, axis=1)
+        noise = rng.standard_normal((*z.shape, num_reps), dtype="float32")
+        return {"y": means[..., None] + np.float32(self.scale) * noise}
+
+    def _log_prior(self, parameters: dict) -> np.ndarray:
+        weights, means = parameters["weights"], parameters["means"]
+        log_dirichlet = (self.concentration - 1) * np.log(weights).sum(axis=-1)
+        standardized = (means - self.means_location) / self.means_scale
+        return log_dirichlet - 0.5 * np.square(standardized).sum(axis=-1)
+
+    def _log_emission(self, data: dict, parameters: dict) -> np.ndarray:
+        # The replicates' mean is sufficient: sum_j (y_j - mu)^2 = rest + R (ybar - mu)^2.
+        total, count = _sufficient(data)
+        count = np.maximum(count, 1)[:, None, :, None]
+        deviation = (total[:, None, :, None] / count - parameters["means"][:, :, None]) / self.scale
+        rest = _within(data, self.scale)[:, None, :, None]
+        return rest - 0.5 * count * np.square(deviation)
+
+    def _stan_data(self, data: dict) -> dict:
+        batch = {key: value[None] for key, value in data.items()}
+        total, count = (x[0] for x in _sufficient(batch))
+        if "mask" in data:
+            total, count = total[data["mask"]], count[data["mask"]]
+        return {
+            "N": len(count),
+            "K": self.num_components,
+            "y_mean": total / count,
+            "n_reps": count.astype(int),
+            "concentration": np.full(self.num_components, self.concentration),
+            "location": self.means_location,
+            "prior_scale": self.means_scale,
+            "scale": self.scale,
+        }
+
+
+def _sufficient(data: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of observed replicates, each (B, N); masked values are zero."""
+    y = data["y"]
+    if "replicate_mask" in data:
+        return y.sum(axis=2), data["replicate_mask"].sum(axis=2)
+    return y.sum(axis=2), np.full(y.shape[:2], y.shape[2])
+
+
+def _within(data: dict, scale: float) -> np.ndarray:
+    """The part of log p(y_i | z_i = k) that does not depend on k, (B, N)."""
+    y = data["y"]
+    observed = data.get("replicate_mask", np.ones(y.shape, dtype=bool))
+    count = observed.sum(axis=2)
+    mean = y.sum(axis=2) / np.maximum(count, 1)
+    squares = (np.square(y - mean[..., None]) * observed).sum(axis=2)
+    return -0.5 * squares / scale**2 - count * (np.log(scale) + 0.5 * np.log(2 * np.pi))

@@ -1,0 +1,322 @@
+r"""A mixture model: prior x structure x emission.
+
+.. math:: p(\theta, z, y) = p(\theta) \; p(z \mid \theta) \; \prod_i p(y_i \mid z_i, \theta)
+
+Only the ability to simulate from the three parts is needed. Where a model also knows
+:math:`\log p(y_i \mid z_i = k, \theta)`, the same `structures` functions that turn a network's
+scores into membership probabilities give the exact ones, and the likelihood
+
+.. math:: p(y \mid \theta) = \sum_z p(z \mid \theta) \prod_i p(y_i \mid z_i, \theta) .
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+
+import keras
+import numpy as np
+
+from .data import ObservedData
+from .parameters import ParameterSpace
+
+__all__ = ["MixtureModel"]
+
+
+class MixtureModel:
+    r"""A finite mixture from which data can be simulated.
+
+    Parameters
+    ----------
+    prior : callable
+        ``prior(rng, batch_size)`` returns ``{name: (batch_size, ...)}``: scalars or vectors.
+    structure : Independent
+        How the indicators depend on each other.
+    emission : callable
+        ``emission(rng, parameters, z)`` returns ``{"y": (B, N)}``, ``(B, N, D)`` or, when
+        `num_reps` is given, ``emission(rng, parameters, z, num_reps)`` returns ``(B, N, R)``.
+        It may add ``"mask"``, (B, N), and ``"replicate_mask"``, (B, N, R); True is observed.
+    constraints : dict of str to Constraint, optional
+        For example ``{"weights": abmtools.simplex, "means": abmtools.ordered}``.
+    num_obs : int or (int, int)
+        Observations per data set, or the inclusive range from which each batch draws one N.
+    num_reps : int or (int, int), optional
+        Exchangeable replicates per observation, in the same way; None means no replicate axis.
+    log_prior : callable, optional
+        ``log_prior(parameters)`` returns (B, S) from ``{name: (B, S, ...)}``, up to a constant.
+    log_emission : callable, optional
+        ``log_emission(data, parameters)`` returns log p(y_i | z_i = k, theta), (B, S, N, K), from
+        data ``{"y": (B, N, ...)}`` and parameters ``{name: (B, S, ...)}``.
+    stan_program : str or path, optional
+        A Stan program (a path, or code) with the same parameter names and a matrix ``membership``.
+    stan_data : callable, optional
+        ``stan_data(data)`` returns the program's data block from one data set (no batch axis).
+    name : str, optional
+        Used in messages and checkpoints; the class name by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a part is not callable or the prior or emission returns wrong names or shapes; both are
+        called once, with a generator of their own, to find that out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def prior(rng, batch_size):
+    ...     return {"weights": rng.dirichlet([2, 2], batch_size),
+    ...             "means": np.sort(rng.normal(size=(batch_size, 2)))}
+    >>> def emission(rng, parameters, z):
+    ...     means = np.take_along_axis(parameters["means"], z, axis=1)
+    ...     return {"y": rng.normal(means, 1.0)}
+    >>> model = MixtureModel(prior=prior, structure=Independent("weights"), emission=emission,
+    ...                      constraints={"weights": simplex, "means": ordered}, num_obs=20)
+    >>> {key: value.shape for key, value in model.simulate(5, rng=np.random.default_rng(1)).items()}
+    {'weights': (5, 2), 'means': (5, 2), 'z': (5, 20), 'y': (5, 20)}
+    """
+
+    def __init__(
+        self,
+        *,
+        prior: Callable,
+        structure,
+        emission: Callable,
+        constraints: Mapping | None = None,
+        num_obs: int | tuple[int, int] = 100,
+        num_reps: int | tuple[int, int] | None = None,
+        log_prior: Callable | None = None,
+        log_emission: Callable | None = None,
+        stan_program=None,
+        stan_data: Callable | None = None,
+        name: str | None = None,
+    ):
+        for argument, value in {"prior": prior, "emission": emission}.items():
+            if not callable(value):
+                raise TypeError(f"{argument}: expected a callable, got {type(value).__name__}.")
+        self.prior, self.structure, self.emission = prior, structure, emission
+        self.log_prior, self.log_emission = log_prior, log_emission
+        self.stan_program, self.stan_data = stan_program, stan_data
+        self.name = name or type(self).__name__
+        self.num_obs = _range(num_obs, "num_obs")
+        self.num_reps = None if num_reps is None else _range(num_reps, "num_reps")
+        shapes = self._probe_prior()
+        self.space = ParameterSpace(shapes, constraints or {})
+        self.num_components = structure.num_components(shapes)
+        self.num_features = self._probe_emission()
+
+    # --- what the model is made of ---------------------------------------------------------
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """Names of the parameters, in the prior's order."""
+        return self.space.names
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple]:
+        """Event shape of each parameter."""
+        return self.space.shapes
+
+    @property
+    def parameter_dims(self) -> dict[str, tuple]:
+        """ArviZ dimension names: "component" for an axis of length K."""
+        return {
+            name: tuple(
+                "component" if size == self.num_components else f"{name}_dim_{axis}"
+                for axis, size in enumerate(shape)
+            )
+            for name, shape in self.parameter_shapes.items()
+        }
+
+    @property
+    def num_unconstrained(self) -> int:
+        """Dimension D of the unconstrained space."""
+        return self.space.size
+
+    @property
+    def unconstrained_names(self) -> list[str]:
+        """Names of the unconstrained coordinates."""
+        return self.space.unconstrained_names
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether both the prior and the emission density are known."""
+        return self.log_prior is not None and self.log_emission is not None
+
+    def unconstrain(self, parameters) -> np.ndarray:
+        """Parameters {name: (..., *shape)} to u, (..., D); see `ParameterSpace`."""
+        return self.space.unconstrain(parameters)
+
+    def constrain(self, u):
+        """u, (..., D), to parameters; the inverse of `unconstrain`."""
+        return self.space.constrain(u)
+
+    def log_det_jacobian(self, parameters) -> np.ndarray:
+        """log |du / dtheta|, shape (...)."""
+        return self.space.log_det_jacobian(parameters)
+
+    # --- simulation ------------------------------------------------------------------------
+
+    def simulate(
+        self,
+        batch_size: int,
+        *,
+        rng: np.random.Generator,
+        num_obs: int | None = None,
+        num_reps: int | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Simulate data sets of one size.
+
+        Parameters
+        ----------
+        batch_size : int
+        rng : numpy.random.Generator
+        num_obs, num_reps : int, optional
+            Drawn from the model's ranges if not given.
+
+        Returns
+        -------
+        dict
+            Parameters (B, ...), ``"z"`` (B, N) and what the emission returns.
+        """
+        parameters = self.prior(rng, batch_size)
+        return parameters | self.simulate_data(parameters, rng=rng, num_obs=num_obs, num_reps=num_reps)
+
+    def simulate_data(
+        self, parameters, *, rng, num_obs: int | None = None, num_reps: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Simulate one data set for each parameter vector {name: (B, ...)}: ``z``, ``y``."""
+        num_obs = _draw_size(rng, self.num_obs, num_obs, "num_obs")
+        z = self.structure.sample(rng, parameters, num_obs)
+        if self.num_reps is None:
+            if num_reps is not None:
+                raise ValueError(f"num_reps: {self.name} has no replicates, got {num_reps}.")
+            return {"z": z} | self.emission(rng, parameters, z)
+        num_reps = _draw_size(rng, self.num_reps, num_reps, "num_reps")
+        return {"z": z} | self.emission(rng, parameters, z, num_reps)
+
+    # --- exact quantities, where the model has a likelihood --------------------------------
+
+    def check_data(self, data: Mapping) -> dict[str, np.ndarray]:
+        """Validate data and add the batch axis if there is one data set without it.
+
+        Returns
+        -------
+        dict
+            ``"y"`` float64 (B, N, ...) and, where given, ``"mask"`` and ``"replicate_mask"``.
+
+        Raises
+        ------
+        ValueError
+            See `ObservedData`.
+        """
+        return ObservedData(self).check(data)
+
+    def emission_scores(self, data: Mapping, parameters: Mapping) -> np.ndarray:
+        """Exact log p(y_i | z_i = k, theta), shape (B, S, N, K).
+
+        Raises
+        ------
+        ValueError
+            If the model has no `log_emission`.
+        """
+        if self.log_emission is None:
+            raise ValueError(f"{self.name} has no log_emission: its emission can only be simulated.")
+        data = self.check_data(data)
+        scores = np.asarray(self.log_emission(data, parameters))
+        expected = (*_leading(self, parameters), data["y"].shape[1], self.num_components)
+        if scores.shape != expected:
+            raise ValueError(f"log_emission: expected shape {expected}, got {scores.shape}.")
+        return scores
+
+    def exact_membership(self, data: Mapping, parameters: Mapping) -> np.ndarray:
+        """Exact p(z_i = k | y, theta), shape (B, S, N, K)."""
+        scores = self.emission_scores(data, parameters)
+        return np.exp(_numpy(self.structure.log_membership(scores, parameters)))
+
+    def log_likelihood(self, data: Mapping, parameters: Mapping) -> np.ndarray:
+        """Exact log p(y | theta), shape (B, S)."""
+        scores = self.emission_scores(data, parameters)
+        mask = self.check_data(data).get("mask")
+        mask = None if mask is None else mask[:, None]
+        return _numpy(self.structure.log_likelihood(scores, parameters, mask))
+
+    def log_joint(self, data: Mapping, parameters: Mapping) -> np.ndarray:
+        """log p(theta) + log p(y | theta), shape (B, S), up to a constant of the prior.
+
+        Raises
+        ------
+        ValueError
+            If the model has no `log_prior` or no `log_emission`.
+        """
+        if self.log_prior is None:
+            raise ValueError(f"{self.name} has no log_prior.")
+        return np.asarray(self.log_prior(parameters)) + self.log_likelihood(data, parameters)
+
+    # --- probing the user's functions ------------------------------------------------------
+
+    def _probe_prior(self) -> dict[str, tuple]:
+        """Event shapes of the parameters, from two small draws."""
+        shapes = []
+        for batch_size in (2, 3):
+            parameters = self.prior(np.random.default_rng(0), batch_size)
+            if not isinstance(parameters, Mapping) or not parameters:
+                raise TypeError(
+                    f"prior: expected a dictionary of arrays, got {type(parameters).__name__}."
+                )
+            for name, value in parameters.items():
+                if np.ndim(value) < 1 or len(value) != batch_size:
+                    raise ValueError(
+                        f"prior: expected {name!r} of shape (batch_size, ...) = ({batch_size}, ...), "
+                        f"got {np.shape(value)}."
+                    )
+            shapes.append({name: np.shape(value)[1:] for name, value in parameters.items()})
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"prior: shapes change with the batch size: {shapes[0]}, {shapes[1]}.")
+        return shapes[0]
+
+    def _probe_emission(self) -> int:
+        """Number of features of an observation (or of a replicate), from a small simulation."""
+        takes_reps = len(inspect.signature(self.emission).parameters) > 3
+        if takes_reps != (self.num_reps is not None):
+            raise ValueError(
+                "emission: expected emission(rng, parameters, z, num_reps) exactly when the model "
+                f"has num_reps, got num_reps={self.num_reps} and "
+                f"{'a' if takes_reps else 'no'} fourth argument."
+            )
+        rng = np.random.default_rng(0)
+        simulated = self.simulate(3, rng=rng, num_obs=self.num_obs[0])
+        self.space.check({name: simulated[name] for name in self.parameter_names})
+        if "y" not in simulated:
+            raise ValueError(f'emission: expected a key "y", got {sorted(simulated)}.')
+        shape = np.shape(simulated["y"])
+        base = 2 if self.num_reps is None else 3
+        if shape[:2] != (3, self.num_obs[0]) or len(shape) not in (base, base + 1):
+            raise ValueError(
+                f'emission: expected "y" of shape (B, N{", R" if base == 3 else ""}[, D]) = '
+                f"(3, {self.num_obs[0]}, ...), got {shape}."
+            )
+        return shape[base] if len(shape) > base else 1
+
+
+def _range(value, argument: str) -> tuple[int, int]:
+    """Normalize a size or a range of sizes."""
+    low, high = (value, value) if np.isscalar(value) else value
+    if not (int(low) == low and int(high) == high and 1 <= low <= high):
+        raise ValueError(
+            f"{argument}: expected a positive integer or an increasing pair of them, got {value}."
+        )
+    return int(low), int(high)
+
+
+def _draw_size(rng, limits: tuple[int, int], value: int | None, argument: str) -> int:
+    if value is None:
+        return int(rng.integers(limits[0], limits[1] + 1))
+    return _range(value, argument)[0]
+
+
+def _leading(model: MixtureModel, parameters: Mapping) -> tuple:
+    """Leading axes (B, S) of a dictionary of parameters."""
+    name = model.parameter_names[0]
+    return np.shape(parameters[name])[: np.ndim(parameters[name]) - len(model.parameter_shapes[name])]
+
+
+def _numpy(x) -> np.ndarray:
+    return keras.ops.convert_to_numpy(x)

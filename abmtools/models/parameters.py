@@ -1,0 +1,150 @@
+r"""The parameter space: all of a model's parameters as one unconstrained vector.
+
+A model's parameters are a dictionary such as ``{"weights": (..., K), "means": (..., K)}``. Networks
+want one real vector :math:`u \in \mathbb{R}^D`. The space concatenates the parameters'
+`constraints`, in the order of the prior's keys, so
+
+.. math:: \log \left| \frac{du}{d\theta} \right| =
+          \sum_{\text{parameters } p} \log \left| \frac{du_p}{d\theta_p} \right| .
+"""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from .constraints import Constraint, unconstrained
+
+__all__ = ["ParameterSpace"]
+
+
+class ParameterSpace:
+    """Names, shapes and constraints of a model's parameters.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        Event shape of each parameter: () for a scalar, (k,) for a vector.
+    constraints : mapping of str to Constraint
+        Parameters that are not named are `unconstrained`.
+
+    Raises
+    ------
+    ValueError
+        If a constraint names no parameter, a shape has more than one axis, or a vector constraint
+        meets a scalar.
+    TypeError
+        If a constraint is not a `Constraint`.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple], constraints: Mapping[str, Constraint]):
+        unknown = set(constraints) - set(shapes)
+        if unknown:
+            raise ValueError(
+                f"constraints: expected parameters of the prior {sorted(shapes)}, "
+                f"got {sorted(unknown)}."
+            )
+        self.shapes = dict(shapes)
+        self.constraints = {name: constraints.get(name, unconstrained) for name in shapes}
+        for name, constraint in self.constraints.items():
+            if not isinstance(constraint, Constraint):
+                raise TypeError(
+                    f"constraints[{name!r}]: expected an abmtools constraint such as "
+                    f"abmtools.positive, got {constraint!r}."
+                )
+            if len(self.shapes[name]) > 1 or len(self.shapes[name]) < constraint.event_ndim:
+                raise ValueError(
+                    f"prior: parameter {name!r} with constraint {constraint.name} must be a "
+                    f"{'vector' if constraint.event_ndim else 'scalar or a vector'} per data set, "
+                    f"got event shape {self.shapes[name]}."
+                )
+        self.sizes = {
+            name: (shape[0] if shape else 1) - self.constraints[name].lost
+            for name, shape in self.shapes.items()
+        }
+        self.size = sum(self.sizes.values())
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the parameters, in order."""
+        return list(self.shapes)
+
+    @property
+    def unconstrained_names(self) -> list[str]:
+        """A name for each of the D unconstrained coordinates."""
+        return [
+            f"{name}[{i}]" if self.shapes[name] else name
+            for name, size in self.sizes.items()
+            for i in range(size)
+        ]
+
+    def check(self, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Validate names, shapes, common leading axes and constraints; return float64 arrays.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is missing, unknown, of the wrong shape or outside its constraint.
+        """
+        if set(parameters) != set(self.shapes):
+            raise ValueError(
+                f"parameters: expected exactly {self.names}, got {sorted(parameters)}."
+            )
+        checked, leading = {}, None
+        for name, shape in self.shapes.items():
+            value = np.asarray(parameters[name], dtype="float64")
+            if value.shape[value.ndim - len(shape) :] != shape:
+                raise ValueError(
+                    f"parameters[{name!r}]: expected shape (..., {', '.join(map(str, shape))}), "
+                    f"got {value.shape}."
+                )
+            batch = value.shape[: value.ndim - len(shape)]
+            if leading is not None and batch != leading:
+                raise ValueError(
+                    f"parameters[{name!r}]: expected leading axes {leading} as in "
+                    f"{self.names[0]!r}, got {batch}."
+                )
+            leading = batch
+            self.constraints[name].check(value, f"parameters[{name!r}]")
+            checked[name] = value
+        return checked
+
+    def unconstrain(self, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Map parameters {name: (..., *shape)} to u, (..., D), float64."""
+        parameters = self.check(parameters)
+        parts = [
+            _numpy(self.constraints[name].unconstrain(self._at_least_vector(name, value)))
+            for name, value in parameters.items()
+        ]
+        return np.concatenate(parts, axis=-1)
+
+    def constrain(self, u) -> dict:
+        """Map u, (..., D), to parameters {name: (..., *shape)}; the inverse of `unconstrain`.
+
+        NumPy in, NumPy out; a backend tensor in gives tensors out, differentiably.
+        """
+        if u.shape[-1] != self.size:
+            raise ValueError(f"u: expected a last axis of {self.size}, got shape {tuple(u.shape)}.")
+        parameters, start = {}, 0
+        for name, size in self.sizes.items():
+            value = self.constraints[name].constrain(u[..., start : start + size])
+            value = value if self.shapes[name] else value[..., 0]
+            parameters[name] = _numpy(value) if isinstance(u, np.ndarray) else value
+            start += size
+        return parameters
+
+    def log_det_jacobian(self, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
+        """log |du / dtheta| of each parameter vector, shape (...)."""
+        total = 0.0
+        for name, value in self.check(parameters).items():
+            constraint = self.constraints[name]
+            terms = _numpy(constraint.log_det_jacobian(self._at_least_vector(name, value)))
+            total = total + (terms if constraint.event_ndim else terms.sum(axis=-1))
+        return total
+
+    def _at_least_vector(self, name: str, value: np.ndarray) -> np.ndarray:
+        return value if self.shapes[name] else value[..., None]
+
+
+def _numpy(x) -> np.ndarray:
+    return keras.ops.convert_to_numpy(x)

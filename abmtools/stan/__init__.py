@@ -1,0 +1,6 @@
+"""Stan: NUTS draws of p(theta | y) and p(z | y, theta) for any model that has a program."""
+
+from .checks import StanDiagnosticsWarning
+from .sampling import sample
+
+__all__ = ["StanDiagnosticsWarning", "sample"]
