@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.abmtools-installed
 PORT ?= 8000
+TRAIN_BACKEND ?= jax
 
 # Networks of this size gain nothing from a second thread; jobs beside each other lose much by it.
 OMP_NUM_THREADS ?= 1
@@ -41,7 +42,9 @@ bench: $(INSTALLED) ## run the benchmarks, or one of them (BENCH=name)
 
 train: $(INSTALLED) ## train a shipped network from scratch (MODEL=gaussian_mixture)
 	@test -n "$(MODEL)" || { echo "Name a model: make train MODEL=gaussian_mixture"; exit 1; }
-	@$(BIN)/python benchmarks/train.py --model "$(MODEL)"
+	@$(BIN)/python -c "import jax" 2>/dev/null || $(BIN)/python -m pip install -qq \
+	    --disable-pip-version-check --no-input $(PIP_FLAGS) --editable '.[train]'
+	@KERAS_BACKEND=$(TRAIN_BACKEND) $(BIN)/python benchmarks/train.py --model "$(MODEL)"
 
 serve: ## serve the built book on this machine (PORT=8000)
 	@test -f _build/html/index.html || { echo "Build the book first: make book"; exit 1; }

@@ -51,6 +51,10 @@ class Model:
     def parameter_dims(self):
         return {name: ("component",) * len(s) for name, s in self.parameter_shapes.items()}
 
+    @property
+    def observation_dims(self):
+        return ("obs",) if self.num_reps is None else ("obs", "replicate")
+
     def check_data(self, data):
         return {key: np.asarray(value)[None] for key, value in data.items()}
 

@@ -4,7 +4,7 @@
 ``inference_variables``     unconstrained parameters u, (B, D)
 ``summary_variables``       observations (B, N, D), or (B, N, R, D + 1) with a last channel that
                             tells which replicates are observed
-``summary_mask``            which observations are observed, (B, N); only where some are not
+``summary_mask``            which observations are observed, (B, N); only where there are masks
 ``indicators``              z, (B, N)
 ==========================  ==================================================================
 """
@@ -20,6 +20,9 @@ __all__ = ["PackObservations", "make_adapter"]
 @serializable("abmtools.inference")
 class PackObservations(Transform):
     """Name data for the networks, and give ``"y"`` its feature axis and replicate channel.
+
+    What is masked is set to zero, so that it may hold NaN, and an observation without any observed
+    replicate is masked.
 
     Parameters
     ----------
@@ -39,15 +42,23 @@ class PackObservations(Transform):
 
     def forward(self, data: dict, **kwargs) -> dict:
         data = {self.NAMES.get(key, key): value for key, value in data.items()}
-        mask = data.pop("replicate_mask", None)
+        replicate_mask = data.pop("replicate_mask", None)
         if "summary_variables" not in data:
             return data
         y = np.asarray(data["summary_variables"], dtype="float32")
         y = y[..., None] if self.scalar else y
+        if replicate_mask is not None:
+            replicate_mask = np.asarray(replicate_mask, dtype=bool)
+            observed = replicate_mask.any(axis=-1)
+            data["summary_mask"] = observed & np.asarray(data.get("summary_mask", True), dtype=bool)
+            y = np.where(replicate_mask[..., None], y, 0.0)
+        if "summary_mask" in data:
+            mask = np.asarray(data["summary_mask"], dtype=bool)
+            y = np.where(mask.reshape(mask.shape + (1,) * (y.ndim - 2)), y, 0.0)
         if self.replicates:
-            observed = np.ones(y.shape[:-1]) if mask is None else mask
-            y = np.concatenate([y, np.asarray(observed, dtype="float32")[..., None]], axis=-1)
-        return data | {"summary_variables": y}
+            observed = np.ones(y.shape[:-1]) if replicate_mask is None else replicate_mask
+            y = np.concatenate([y, observed[..., None]], axis=-1)
+        return data | {"summary_variables": y.astype("float32")}
 
     def inverse(self, data: dict, **kwargs) -> dict:
         return data

@@ -1,8 +1,9 @@
 """Checkpoints: everything that a training run needs to go on, in one file without pickle.
 
-A checkpoint is a NumPy ``.npz`` with the estimator's variables, the optimizer's, the number of
-finished epochs and the history of losses. It is written to a temporary name beside the target and
-then moved, so a run that is killed while writing leaves the previous checkpoint as it was.
+A checkpoint is a NumPy ``.npz`` with the estimator's weights, the states of its random generators,
+the optimizer's variables, the number of finished epochs and the history of losses. It is written
+to a temporary name beside the target and then moved, so a run that is killed while writing leaves
+the previous checkpoint as it was.
 """
 
 import json
@@ -33,9 +34,10 @@ def _read(path: Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"No weights file at {path}.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+        with path.open("rb") as file:  # np.load would leave a broken file open
+            arrays = np.load(file, allow_pickle=False)
+            return {key: arrays[key] for key in arrays.files}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, AttributeError) as error:
         raise ValueError(f"{path} is corrupted and cannot be read as weights: {error}") from error
 
 
@@ -44,6 +46,12 @@ def _variables(prefix: str, variables) -> dict:
         f"{prefix}/{i:04d}": keras.ops.convert_to_numpy(variable.value)
         for i, variable in enumerate(variables)
     }
+
+
+def _generators(estimator) -> list:
+    """States of the estimator's random generators: its variables that are no weights."""
+    weights = {id(variable) for variable in estimator.weights}
+    return [variable for variable in estimator.variables if id(variable) not in weights]
 
 
 def _assign(prefix: str, variables, arrays: dict, path: Path) -> None:
@@ -86,6 +94,7 @@ def load_checkpoint(estimator, optimizer, path) -> tuple[int, dict]:
     arrays = _read(path)
     optimizer.build(estimator.trainable_variables)
     _assign("weights", estimator.weights, arrays, Path(path))
+    _assign("generators", _generators(estimator), arrays, Path(path))
     _assign("optimizer", optimizer.variables, arrays, Path(path))
     return int(arrays["epoch"]), json.loads(str(arrays["history"]))
 
@@ -113,6 +122,7 @@ class Checkpoint(keras.callbacks.Callback):
         last = epoch + 1 == self.params.get("epochs")
         if last or (epoch + 1) % self.every == 0:
             arrays = _variables("weights", self.model.weights)
+            arrays |= _variables("generators", _generators(self.model))
             arrays |= _variables("optimizer", self.model.optimizer.variables)
             arrays |= {"epoch": epoch + 1, "history": json.dumps(self.history)}
             _write(self.path, arrays)

@@ -1,7 +1,8 @@
 """Training data simulated on the fly, repeatably.
 
-Batch b of epoch e comes from a generator seeded by (seed, e, b) alone. So a run can be repeated,
-and one that was interrupted goes on with exactly the data it would have seen.
+Batches come in blocks that are simulated at once, because for small batches the calls cost more
+than the numbers. Block b of epoch e comes from a generator seeded by (seed, e, b) alone. So a run
+can be repeated, and one that was interrupted goes on with exactly the data it would have seen.
 """
 
 import bayesflow as bf
@@ -11,6 +12,8 @@ from bayesflow.datasets.helpers import apply_augmentations
 
 __all__ = ["EpochCounter", "ModelSimulator", "SeededDataset"]
 
+BLOCK = 8  # batches that are simulated at once, with one N and R
+
 
 class ModelSimulator(bf.simulators.Simulator):
     """A `MixtureModel` as a BayesFlow simulator, with a generator of its own.
@@ -18,10 +21,10 @@ class ModelSimulator(bf.simulators.Simulator):
     Parameters
     ----------
     model : MixtureModel
-    seed : int or None
+    seed : int, sequence of int or None
     """
 
-    def __init__(self, model, seed: int | None = None):
+    def __init__(self, model, seed=None):
         self.model = model
         self.rng = np.random.default_rng(seed)
 
@@ -32,7 +35,7 @@ class ModelSimulator(bf.simulators.Simulator):
 
 
 class SeededDataset(bf.datasets.OnlineDataset):
-    """BayesFlow's online data set with one seed per batch.
+    """BayesFlow's online data set with one seed per block of batches.
 
     Parameters
     ----------
@@ -40,6 +43,9 @@ class SeededDataset(bf.datasets.OnlineDataset):
     batch_size, num_batches : int
     adapter : bayesflow.Adapter
     seed : int
+    pad : bool
+        Whether to pad every batch to the model's largest N and R with masked values, so that all
+        batches have one shape. A compiling backend (JAX) then compiles once.
     augmentations : optional
         As in BayesFlow: applied to each simulated batch before the adapter.
 
@@ -50,19 +56,30 @@ class SeededDataset(bf.datasets.OnlineDataset):
     """
 
     def __init__(
-        self, model, *, batch_size, num_batches, adapter, seed, augmentations=None
+        self, model, *, batch_size, num_batches, adapter, seed, pad=False, augmentations=None
     ):
         super().__init__(
             simulator=model, batch_size=batch_size, num_batches=num_batches, adapter=adapter,
             augmentations=augmentations,
         )  # fmt: skip
-        self.seed, self.epoch = seed, 0
+        self.seed, self.epoch, self.pad = seed, 0, pad
+        self.block = (None, None)
 
     def __getitem__(self, item: int) -> dict:
-        rng = np.random.default_rng((self.seed, self.epoch, item))
-        batch = self.simulator.simulate(self.batch_size, rng=rng)
-        batch = apply_augmentations(batch, self.augmentations)
-        return self.adapter(batch)
+        key = (self.seed, self.epoch, item // BLOCK)
+        known, block = self.block
+        if known != key:
+            block = self._simulate(np.random.default_rng(key))
+            self.block = (key, block)
+        start = item % BLOCK * self.batch_size
+        return {name: value[start : start + self.batch_size] for name, value in block.items()}
+
+    def _simulate(self, rng: np.random.Generator) -> dict:
+        """A block of adapted batches, one after the other."""
+        block = self.simulator.simulate(BLOCK * self.batch_size, rng=rng)
+        block = apply_augmentations(block, self.augmentations)
+        block = pad_to_largest(block, self.simulator) if self.pad else block
+        return self.adapter(block)
 
 
 class EpochCounter(keras.callbacks.Callback):
@@ -74,3 +91,17 @@ class EpochCounter(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         self.dataset.epoch = epoch
+
+
+def pad_to_largest(batch: dict, model) -> dict:
+    """Pad a simulated batch to the model's largest sizes; masks tell what is real."""
+    y = batch["y"]
+    observed = batch.get("mask", np.ones(y.shape[:2], dtype=bool))
+    padding = [(0, 0), (0, model.num_obs[1] - y.shape[1])]
+    padded = {"z": np.pad(batch["z"], padding), "mask": np.pad(observed, padding)}
+    if model.num_reps is not None:
+        replicates = batch.get("replicate_mask", np.ones(y.shape[:3], dtype=bool))
+        padding = [*padding, (0, model.num_reps[1] - y.shape[2])]
+        padded["replicate_mask"] = np.pad(replicates, padding)
+    padding = [*padding, *[(0, 0)] * (y.ndim - len(padding))]
+    return batch | padded | {"y": np.pad(y, padding)}

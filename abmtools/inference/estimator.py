@@ -62,6 +62,10 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         self.emission_scorer = emission_scorer
         self.num_scored = num_scored
         self.parameter_standardizer = Standardize(trainable=False)
+        self.loss_trackers = []
+        if keras.backend.backend() == "jax":  # BayesFlow averages over an epoch elsewhere only
+            names = ("posterior_loss", "membership_loss")
+            self.loss_trackers = [keras.metrics.Mean(name=name) for name in names]
 
     @property
     def encoder(self):
@@ -103,6 +107,10 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         per_dataset, per_observation = self.membership_loss(
             inference_variables, summary_variables, indicators, summary_mask, stage=stage
         )
+        for tracker, value in zip(
+            self.loss_trackers, (metrics["loss"], per_observation), strict=False
+        ):
+            tracker.update_state(value)
         return {
             "loss": metrics["loss"] + per_dataset,
             "posterior_loss": metrics["loss"],
@@ -112,20 +120,27 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
     def membership_loss(self, u, observations, z, mask, *, stage: str):
         """-log q(z | y, theta), per data set and per observation."""
         size = observations.shape[1]
+        if mask is None:
+            mask = keras.ops.ones(observations.shape[:2])
+        mask = keras.ops.cast(mask, u.dtype)
+        observed = keras.ops.sum(mask, axis=-1)
         if stage == "training" and self.num_scored is not None and self.num_scored < size:
-            start = keras.random.randint((), 0, size, seed=self.seed_generator)
-            chosen = (start + keras.ops.arange(self.num_scored)) % size
+            chosen = self._choose(keras.ops.cast(keras.ops.min(observed), "int32"))
             observations = keras.ops.take(observations, chosen, axis=1)
             z = keras.ops.take(z, chosen, axis=1)
-            mask = None if mask is None else keras.ops.take(mask, chosen, axis=1)
+            mask = keras.ops.take(mask, chosen, axis=1)
         parameters = self.model.constrain(u)
         scores = self.scores(observations, u, parameters, stage=stage)
         log_prob = self.model.structure.log_prob(z, scores, parameters, mask)
-        scored = keras.ops.cast(z.shape[1], u.dtype)
-        if mask is not None:
-            scored = keras.ops.mean(keras.ops.sum(keras.ops.cast(mask, u.dtype), axis=-1))
+        scored = keras.ops.maximum(keras.ops.mean(keras.ops.sum(mask, axis=-1)), 1.0)
         per_observation = -keras.ops.mean(log_prob) / scored
-        return per_observation * size, per_observation
+        return per_observation * keras.ops.mean(observed), per_observation
+
+    def _choose(self, size):
+        """Indices of `num_scored` consecutive observations among the first `size`, cyclically."""
+        start = keras.random.uniform((), seed=self.seed_generator)
+        start = keras.ops.cast(start * keras.ops.cast(size, "float32"), "int32")
+        return (start + keras.ops.arange(self.num_scored)) % size
 
     def scores(self, observations, u, parameters, *, stage: str = "inference"):
         """Scores f_k(y_i, theta) for one parameter vector (B, D) per data set: (B, N, K)."""
@@ -175,4 +190,6 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         parameters = self.model.constrain(u)
         codes = self.encoder(adapted["summary_variables"])
         scores = self.emission_scorer(codes, self.parameter_features(u, parameters))
+        if "summary_mask" in adapted:  # a missing observation says nothing about its component
+            scores = scores * adapted["summary_mask"][:, None, :, None]
         return keras.ops.convert_to_numpy(self.model.structure.membership(scores, parameters))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from arviz_base import from_dict
 
 __all__ = ["MixturePosterior"]
 
@@ -126,32 +127,22 @@ class MixturePosterior:
         )
 
 
-def to_datatree(model, *, draws: dict, data: dict, attrs: dict, sample_stats: dict | None = None):
+def to_datatree(model, *, draws: dict, data: dict, attrs: dict):
     """Label draws {name: (chain, draw, B, ...)} of a model as an ArviZ DataTree.
 
     The axis B is called "dataset", and dropped where there is one data set.
     """
-    import arviz as az  # here, because importing it takes longer than the rest of abmtools
-
     single = len(data["y"]) == 1
     dims = dict(model.parameter_dims) | {"membership": ("obs", "component")}
     dims = {name: list(dims[name] if single else ("dataset", *dims[name])) for name in draws}
-    names = ["dataset", "obs"] + ["replicate"] * (model.num_reps is not None)
-    names += ["feature"] * (model.num_features > 1)
-    for key, value in data.items():
-        dims[key] = names[single : value.ndim]
+    names = ["dataset", *model.observation_dims]
+    dims |= {key: names[single : value.ndim] for key, value in data.items()}
     groups = {
         "posterior": {name: x[:, :, 0] if single else x for name, x in draws.items()},
-        "observed_data": {
-            # NetCDF has no booleans
-            key: (x[0] if single else x).astype("int8" if x.dtype == bool else x.dtype)
-            for key, x in data.items()
-        },
+        "observed_data": {key: x[0] if single else x for key, x in data.items()},
     }
-    if sample_stats is not None:
-        groups["sample_stats"] = sample_stats
-    size = {"component": model.num_components, "obs": data["y"].shape[1]}
-    coords = {name: np.arange(length) for name, length in size.items()}
-    tree = az.from_dict(groups, dims=dims, coords=coords)
-    tree["posterior"].attrs.update(attrs)
-    return tree
+    coords = {
+        "component": np.arange(model.num_components),
+        "obs": np.arange(data["y"].shape[1]),
+    }
+    return from_dict(groups, dims=dims, coords=coords, attrs={"/": attrs, "posterior": attrs})

@@ -10,6 +10,7 @@ import json
 from importlib.resources import files
 
 import bayesflow as bf
+import keras
 
 from ..models import GaussianMixture
 from ..networks import EmissionScorer, ObservationEncoder, SetSummary
@@ -19,23 +20,23 @@ from .workflow import MixtureWorkflow
 __all__ = ["ARCHITECTURES", "load_card", "load_pretrained", "weights_folder"]
 
 
-def gaussian_mixture(**kwargs) -> MixtureWorkflow:
+def gaussian_mixture(*, seed: int | None = None, **kwargs) -> MixtureWorkflow:
     """The first case study's workflow, untrained.
 
     With a known scale the replicates' mean and number are sufficient, so the encoder needs no
     learned replicate features.
     """
+    if seed is not None:  # Keras draws the initializers' seeds as the networks are made
+        keras.utils.set_random_seed(seed)
     encoder = ObservationEncoder(replicates=True, width=0)
     return MixtureWorkflow(
         GaussianMixture(),
         summary_network=SetSummary(encoder),
         inference_network=bf.networks.CouplingFlow(
-            depth=4,
-            transform="spline",
-            subnet_kwargs={"widths": (64, 64), "dropout": 0.0, "activation": "silu"},
-            transform_kwargs={"bins": 8},
+            depth=4, subnet_kwargs={"widths": (64, 64), "dropout": 0.0, "activation": "silu"}
         ),
         emission_scorer=EmissionScorer(3),
+        seed=seed,
         **kwargs,
     )
 
@@ -82,6 +83,7 @@ def load_pretrained(name: str) -> MixtureWorkflow:
 
     Examples
     --------
+    >>> from abmtools import load_pretrained
     >>> workflow = load_pretrained("gaussian_mixture")
     >>> workflow.card["model"]
     'GaussianMixture'

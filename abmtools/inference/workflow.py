@@ -39,7 +39,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
     summary_network : SetSummary, optional
         Must hold the shared encoder as its ``encoder``; if given, leave `encoder` out.
     inference_network : bayesflow.networks.InferenceNetwork, optional
-        By default a coupling flow of four spline layers.
+        By default a narrow coupling flow of four affine layers.
     emission_scorer : EmissionScorer, optional
     num_scored : int, optional
         See `MixtureEstimator`.
@@ -54,10 +54,13 @@ class MixtureWorkflow(bf.BasicWorkflow):
     seed : int, optional
         Makes initial weights, training data and training repeatable on one machine. Keras'
         initializers know only the global seed, so this sets it
-        (``keras.utils.set_random_seed``); without a seed nothing global is touched.
+        (``keras.utils.set_random_seed``); without a seed nothing global is touched. Networks that
+        are passed in have drawn their initializers' seeds already: call
+        ``keras.utils.set_random_seed`` before making them.
 
     Examples
     --------
+    >>> from abmtools import GaussianMixture, MixtureWorkflow
     >>> workflow = MixtureWorkflow(GaussianMixture(), seed=1)
     >>> history = workflow.fit_online(epochs=1, num_batches_per_epoch=2, batch_size=4, verbose=0)
     >>> data = workflow.simulate(3, num_obs=200, num_reps=3)
@@ -86,7 +89,10 @@ class MixtureWorkflow(bf.BasicWorkflow):
             keras.utils.set_random_seed(seed)
         self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self.model = model
-        self.simulator = ModelSimulator(model, self.seed)
+        # NumPy pads seeds with zeros: a fourth number keeps clear of training's (seed, epoch, block)
+        self.simulator = ModelSimulator(model, (self.seed, 0, 0, 1))
+        if summary_network is not None and encoder is not None:
+            raise ValueError("encoder: leave it out, the summary_network holds the shared encoder.")
         if summary_network is None:
             encoder = encoder or ObservationEncoder(replicates=model.num_reps is not None)
             summary_network = SetSummary(encoder)
@@ -98,6 +104,11 @@ class MixtureWorkflow(bf.BasicWorkflow):
             emission_scorer=emission_scorer or EmissionScorer(model.num_components),
             num_scored=num_scored,
         )
+        if self.estimator.emission_scorer.num_components != model.num_components:
+            raise ValueError(
+                f"emission_scorer: expected num_components={model.num_components} as in "
+                f"{model.name}, got {self.estimator.emission_scorer.num_components}."
+            )
         self._init_optimizer(initial_learning_rate, optimizer)
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_every = checkpoint_every
@@ -108,7 +119,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
 
     def _build(self) -> None:
         """Build the networks and adapt them to a first simulation."""
-        rng = np.random.default_rng((self.seed, 1))
+        rng = np.random.default_rng((self.seed, 0, 0, 2))
         batch = self.adapter(self.model.simulate(NUM_ADAPT, rng=rng))
         self.estimator.build_from_data(batch)
         self.estimator.summary_network.adapt(batch["summary_variables"], batch.get("summary_mask"))
@@ -122,6 +133,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         batch_size: int = 128,
         *,
         resume: bool = False,
+        pad: bool | None = None,
         **kwargs,
     ):
         """Train both factors on fresh simulations, with a progress bar that shows both losses.
@@ -133,6 +145,8 @@ class MixtureWorkflow(bf.BasicWorkflow):
         resume : bool
             Go on from the workflow's checkpoint file if there is one; the data and learning rates
             of the remaining epochs are those of an uninterrupted run.
+        pad : bool, optional
+            See `SeededDataset`; by default only where the backend compiles (JAX).
         **kwargs
             ``keep_optimizer``, ``validation_data``, ``augmentations``, ``verbose``, ``callbacks``
             and others, as in ``bayesflow.BasicWorkflow.fit_online``.
@@ -149,8 +163,10 @@ class MixtureWorkflow(bf.BasicWorkflow):
             num_batches=num_batches_per_epoch,
             adapter=self.adapter,
             seed=self.seed,
+            pad=keras.backend.backend() == "jax" if pad is None else pad,
             augmentations=kwargs.pop("augmentations", None),
         )
+        kwargs.setdefault("shuffle", False)  # fresh batches come in the order of their blocks
         keep_optimizer = kwargs.pop("keep_optimizer", False)
         validation_data = kwargs.pop("validation_data", None)
         return self._fit(
@@ -179,6 +195,20 @@ class MixtureWorkflow(bf.BasicWorkflow):
         for name, values in history.history.items():
             self.losses.setdefault(name, []).extend(values)
         return history
+
+    def _prepare_for_diagnostics(self, *args, **kwargs):
+        """BayesFlow's diagnostics want an axis of variables, which scalar parameters lack."""
+        samples, targets = super()._prepare_for_diagnostics(*args, **kwargs)
+        return self._with_variable_axis(samples, 2), self._with_variable_axis(targets, 1)
+
+    def _with_variable_axis(self, values, ndim: int) -> dict:
+        scalars = [name for name, shape in self.model.parameter_shapes.items() if not shape]
+        columns = {
+            name: np.asarray(values[name])[..., None]
+            for name in scalars
+            if name in values and np.ndim(values[name]) == ndim
+        }
+        return {**values, **columns}
 
     # --- inference -------------------------------------------------------------------------
 
@@ -213,10 +243,12 @@ class MixtureWorkflow(bf.BasicWorkflow):
         """
         if not (isinstance(num_samples, int | np.integer) and num_samples >= 1):
             raise ValueError(f"num_samples: expected a positive integer, got {num_samples!r}.")
+        if not (batch_size is None or (isinstance(batch_size, int) and batch_size >= 1)):
+            raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}.")
         data = self.model.check_data(conditions)
         self._warn_if_outside(data)
         batch_size = batch_size or max(1, ROWS_PER_BATCH // num_samples)
-        seed = None if seed is None else keras.random.SeedGenerator(seed)
+        seed = None if seed is None else keras.random.SeedGenerator(int(seed))
         draws, membership = [], []
         for start in range(0, len(data["y"]), batch_size):
             part = {key: value[start : start + batch_size] for key, value in data.items()}
@@ -255,7 +287,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         observed = data["mask"].sum(axis=1) if "mask" in data else np.array([data["y"].shape[1]])
         sizes = {"observations": (observed, self.model.num_obs)}
         if self.model.num_reps is not None:
-            sizes["replicates"] = (np.array([data["y"].shape[2]]), self.model.num_reps)
+            sizes["replicates"] = (_num_replicates(data), self.model.num_reps)
         for what, (size, (low, high)) in sizes.items():
             if size.min() < low or size.max() > high:
                 warnings.warn(
@@ -267,11 +299,15 @@ class MixtureWorkflow(bf.BasicWorkflow):
                 )
 
 
+def _num_replicates(data: dict) -> np.ndarray:
+    """Numbers of observed replicates of the observations that are not masked."""
+    if "replicate_mask" not in data:
+        return np.array([data["y"].shape[2]])
+    return data["replicate_mask"].sum(axis=2)[data.get("mask", np.True_)].ravel()
+
+
 def default_flow() -> bf.networks.CouplingFlow:
-    """A coupling flow of four spline layers, narrow enough for a CPU."""
+    """A coupling flow of four affine layers, narrow enough for a CPU."""
     return bf.networks.CouplingFlow(
-        depth=4,
-        transform="spline",
-        subnet_kwargs={"widths": (64, 64), "dropout": 0.0, "activation": "silu"},
-        transform_kwargs={"bins": 8},
+        depth=4, subnet_kwargs={"widths": (64, 64), "dropout": 0.0, "activation": "silu"}
     )

@@ -11,12 +11,13 @@ The posterior network works on real numbers, so each parameter :math:`\theta` is
 =============  =======================================================================
 `positive`     :math:`u = \log\theta`
 `interval`     :math:`u = \operatorname{logit} ((\theta - a) / (b - a))`
-`simplex`      stick breaking, :math:`u_k = \operatorname{logit}(\theta_k / \sum_{j \ge k}
-               \theta_j) + \log(K - k)`, so that equal weights map to zero
+`simplex`      stick breaking, :math:`u_k = \log \theta_k - \log \sum_{j > k} \theta_j
+               + \log(K - k)` for :math:`k < K`, so that equal weights map to zero
 `ordered`      :math:`u_1 = \theta_1`, :math:`u_k = \log(\theta_k - \theta_{k-1})`
 =============  =======================================================================
 
-The elementwise ones and the simplex are BayesFlow's own adapter transforms; `Ordered` is new.
+The elementwise ones are BayesFlow's own adapter transforms. `StickBreaking` is BayesFlow's
+``AsSimplex(method="stick")`` in the log domain, where a weight next to one stays finite in float32.
 """
 
 from collections.abc import Callable
@@ -24,11 +25,20 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from bayesflow.adapters.transforms import AsSimplex, Constrain
+from bayesflow.adapters.transforms import Constrain
 from bayesflow.adapters.transforms.elementwise_transform import ElementwiseTransform
 from bayesflow.utils.serialization import serializable, serialize
 
-__all__ = ["Constraint", "Ordered", "interval", "ordered", "positive", "simplex", "unconstrained"]
+__all__ = [
+    "Constraint",
+    "Ordered",
+    "StickBreaking",
+    "interval",
+    "ordered",
+    "positive",
+    "simplex",
+    "unconstrained",
+]
 
 
 @serializable("abmtools.models")
@@ -47,7 +57,7 @@ class Ordered(ElementwiseTransform):
 
     def inverse(self, data, **kwargs):
         steps = keras.ops.concatenate([data[..., :1], keras.ops.exp(data[..., 1:])], axis=-1)
-        return keras.ops.cumsum(steps, axis=-1)
+        return _cumulative(steps)
 
     def ldj(self, data):
         return -keras.ops.sum(keras.ops.log(data[..., 1:] - data[..., :-1]), axis=-1)
@@ -55,6 +65,52 @@ class Ordered(ElementwiseTransform):
     def log_det_jac(self, data, inverse: bool = False, **kwargs):
         ldj = self._sum_except_batch(self.ldj(data))
         return -ldj if inverse else ldj
+
+
+@serializable("abmtools.models")
+class StickBreaking(ElementwiseTransform):
+    r"""Map K positive weights that sum to one to K - 1 real numbers, and back.
+
+    With :math:`v_k = u_k - \log(K - k)` weight k is the part :math:`\sigma(v_k)` of the stick that
+    is left, so :math:`\log\theta_k = \log\sigma(v_k) + \sum_{j<k} \log\sigma(-v_j)`. The Jacobian
+    is triangular and telescopes: :math:`\log|du / d\theta| = -\sum_{k=1}^K \log\theta_k`.
+    """
+
+    def get_config(self) -> dict:
+        return serialize({})
+
+    def forward(self, data, **kwargs):
+        rest = keras.ops.flip(_cumulative(keras.ops.flip(data, axis=-1)), axis=-1)[..., 1:]
+        offset = _log_sticks_left(rest)
+        return keras.ops.log(data[..., :-1]) - keras.ops.log(rest) + offset
+
+    def inverse(self, data, **kwargs):
+        v = keras.ops.convert_to_tensor(data) - _log_sticks_left(data)
+        left = _cumulative(keras.ops.log_sigmoid(-v))
+        before = keras.ops.concatenate([keras.ops.zeros_like(v[..., :1]), left[..., :-1]], axis=-1)
+        log_first = keras.ops.log_sigmoid(v) + before
+        return keras.ops.exp(keras.ops.concatenate([log_first, left[..., -1:]], axis=-1))
+
+    def ldj(self, data):
+        return -keras.ops.sum(keras.ops.log(data), axis=-1)
+
+    def log_det_jac(self, data, inverse: bool = False, **kwargs):
+        ldj = self._sum_except_batch(self.ldj(data))
+        return -ldj if inverse else ldj
+
+
+def _log_sticks_left(x):
+    """log(K - k) for k = 1, ..., K - 1, in the precision of x, (..., K - 1)."""
+    size = x.shape[-1]
+    return keras.ops.log(keras.ops.arange(size, 0, -1, dtype=keras.ops.dtype(x)))
+
+
+def _cumulative(x):
+    """Cumulative sum along the last axis in the precision of x; keras.ops.cumsum has float32."""
+    sums = [x[..., :1]]
+    for k in range(1, x.shape[-1]):
+        sums.append(sums[-1] + x[..., k : k + 1])
+    return keras.ops.concatenate(sums, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -91,7 +147,7 @@ class Constraint:
         """Raise a ValueError that names `argument` unless every value obeys the constraint."""
         x = np.asarray(x)
         if x.ndim < self.event_ndim:
-            raise ValueError(f"{argument}: expected a {self.name} vector, got a scalar.")
+            raise ValueError(f"{argument}: expected a vector ({self.name}), got a scalar.")
         if not np.all(np.isfinite(x)):
             raise ValueError(f"{argument}: expected finite numbers, got NaN or infinity.")
         if not np.all(self.inside(x)):
@@ -152,7 +208,7 @@ positive = Constraint(
 
 simplex = Constraint(
     name="simplex",
-    transform=AsSimplex(method="stick"),
+    transform=StickBreaking(),
     event_ndim=1,
     lost=1,
     inside=lambda x: np.all(x > 0, axis=-1) & (np.abs(np.sum(x, axis=-1) - 1) < 1e-5),

@@ -47,7 +47,10 @@ class ObservedData:
                 f"data: expected the key 'y' and possibly 'mask' or 'replicate_mask', "
                 f"got {sorted(data)}."
             )
-        y = np.asarray(data["y"], dtype="float64")
+        try:
+            y = np.asarray(data["y"], dtype="float64")
+        except ValueError as error:
+            raise ValueError(f"data['y']: expected an array of numbers: {error}") from error
         single = y.ndim == self.rank - 1
         checked = {
             key: np.asarray(data[key])[None] if single else np.asarray(data[key])
@@ -74,7 +77,7 @@ class ObservedData:
         ):
             raise ValueError(
                 f"data['y']: expected shape ({', '.join(axes)}), or one data set without the "
-                f"axis B, got {y.shape if y.ndim != self.rank - 1 else y.shape[1:]}."
+                f"axis B, got {y.shape}."
             )
         if y.size == 0:
             raise ValueError(f"data['y']: expected at least one observation, got shape {y.shape}.")

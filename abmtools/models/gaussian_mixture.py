@@ -53,6 +53,7 @@ class GaussianMixture(MixtureModel):
     Examples
     --------
     >>> import numpy as np
+    >>> from abmtools import GaussianMixture
     >>> model = GaussianMixture()
     >>> model.simulate(2, rng=np.random.default_rng(0), num_obs=200, num_reps=3)["y"].shape
     (2, 200, 3)
@@ -78,9 +79,10 @@ class GaussianMixture(MixtureModel):
         if means_location is None:
             means_location = 2.0 * np.arange(num_components) - (num_components - 1)
         location = np.asarray(means_location, dtype="float64")
-        if location.shape != (num_components,) or np.any(np.diff(location) < 0):
+        increasing = np.all(np.isfinite(location)) and np.all(np.diff(location) >= 0)
+        if location.shape != (num_components,) or not increasing:
             raise ValueError(
-                f"means_location: expected {num_components} non-decreasing numbers, "
+                f"means_location: expected {num_components} finite non-decreasing numbers, "
                 f"got {means_location}."
             )
         self.concentration, self.means_scale, self.scale = concentration, means_scale, scale
@@ -94,7 +96,7 @@ class GaussianMixture(MixtureModel):
             num_reps=num_reps,
             log_prior=self._log_prior,
             log_emission=self._log_emission,
-            stan_program=files("abmtools.stan") / "programs" / "gaussian_mixture.stan",
+            stan_program=files("abmtools") / "stan" / "programs" / "gaussian_mixture.stan",
             stan_data=self._stan_data,
         )
 

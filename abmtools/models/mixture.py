@@ -61,6 +61,7 @@ class MixtureModel:
     Examples
     --------
     >>> import numpy as np
+    >>> from abmtools import Independent, MixtureModel, ordered, simplex
     >>> def prior(rng, batch_size):
     ...     return {"weights": rng.dirichlet([2, 2], batch_size),
     ...             "means": np.sort(rng.normal(size=(batch_size, 2)))}
@@ -91,6 +92,11 @@ class MixtureModel:
         for argument, value in {"prior": prior, "emission": emission}.items():
             if not callable(value):
                 raise TypeError(f"{argument}: expected a callable, got {type(value).__name__}.")
+        if not hasattr(structure, "log_membership"):
+            raise TypeError(
+                "structure: expected a structure such as abmtools.Independent(), "
+                f"got {type(structure).__name__}."
+            )
         self.prior, self.structure, self.emission = prior, structure, emission
         self.log_prior, self.log_emission = log_prior, log_emission
         self.stan_program, self.stan_data = stan_program, stan_data
@@ -100,6 +106,12 @@ class MixtureModel:
         shapes = self._probe_prior()
         self.space = ParameterSpace(shapes, constraints or {})
         self.num_components = structure.num_components(shapes)
+        for name in structure.simplex_parameters:
+            if self.space.constraints[name].name != "simplex":
+                raise ValueError(
+                    f"constraints: expected abmtools.simplex for {name!r}, which holds the "
+                    f"structure's probabilities, got {self.space.constraints[name]!r}."
+                )
         self.num_features = self._probe_emission()
 
     # --- what the model is made of ---------------------------------------------------------
@@ -124,6 +136,12 @@ class MixtureModel:
             )
             for name, shape in self.parameter_shapes.items()
         }
+
+    @property
+    def observation_dims(self) -> tuple[str, ...]:
+        """ArviZ dimension names of one data set's "y"."""
+        replicate = ("replicate",) if self.num_reps is not None else ()
+        return ("obs", *replicate, "feature")[: 1 + len(replicate) + (self.num_features > 1)]
 
     @property
     def num_unconstrained(self) -> int:
@@ -210,21 +228,26 @@ class MixtureModel:
         return ObservedData(self).check(data)
 
     def emission_scores(self, data: Mapping, parameters: Mapping) -> np.ndarray:
-        """Exact log p(y_i | z_i = k, theta), shape (B, S, N, K).
+        """Exact log p(y_i | z_i = k, theta), shape (B, S, N, K); zero where y_i is masked.
 
         Raises
         ------
         ValueError
-            If the model has no `log_emission`.
+            If the model has no `log_emission`, or data or parameters are not as the model has them.
         """
         if self.log_emission is None:
             raise ValueError(f"{self.name} has no log_emission: its emission can only be simulated.")
         data = self.check_data(data)
+        own = {name: parameters[name] for name in self.parameter_names if name in parameters}
+        parameters = self.space.check(own)
+        leading = _leading(self, parameters)
+        if len(leading) != 2:
+            raise ValueError(f"parameters: expected leading axes (B, S), got {leading}.")
         scores = np.asarray(self.log_emission(data, parameters))
-        expected = (*_leading(self, parameters), data["y"].shape[1], self.num_components)
+        expected = (*leading, data["y"].shape[1], self.num_components)
         if scores.shape != expected:
             raise ValueError(f"log_emission: expected shape {expected}, got {scores.shape}.")
-        return scores
+        return np.where(data["mask"][:, None, :, None], scores, 0.0) if "mask" in data else scores
 
     def exact_membership(self, data: Mapping, parameters: Mapping) -> np.ndarray:
         """Exact p(z_i = k | y, theta), shape (B, S, N, K)."""
@@ -248,7 +271,8 @@ class MixtureModel:
         """
         if self.log_prior is None:
             raise ValueError(f"{self.name} has no log_prior.")
-        return np.asarray(self.log_prior(parameters)) + self.log_likelihood(data, parameters)
+        log_likelihood = self.log_likelihood(data, parameters)  # checks the parameters
+        return np.asarray(self.log_prior(parameters)) + log_likelihood
 
     # --- probing the user's functions ------------------------------------------------------
 
@@ -282,28 +306,36 @@ class MixtureModel:
                 f"{'a' if takes_reps else 'no'} fourth argument."
             )
         rng = np.random.default_rng(0)
-        simulated = self.simulate(3, rng=rng, num_obs=self.num_obs[0])
+        try:
+            simulated = self.simulate(3, rng=rng, num_obs=self.num_obs[0])
+        except (IndexError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"emission: failed with parameters of shapes {self.parameter_shapes} and "
+                f"indicators 0 to {self.num_components - 1}: {error!r}."
+            ) from error
         self.space.check({name: simulated[name] for name in self.parameter_names})
         if "y" not in simulated:
             raise ValueError(f'emission: expected a key "y", got {sorted(simulated)}.')
         shape = np.shape(simulated["y"])
         base = 2 if self.num_reps is None else 3
-        if shape[:2] != (3, self.num_obs[0]) or len(shape) not in (base, base + 1):
+        features = shape[base:]
+        if shape[:2] != (3, self.num_obs[0]) or len(shape) < base or features[1:] or 1 in features:
             raise ValueError(
                 f'emission: expected "y" of shape (B, N{", R" if base == 3 else ""}[, D]) = '
-                f"(3, {self.num_obs[0]}, ...), got {shape}."
+                f"(3, {self.num_obs[0]}, ...), without an axis D of length one, got {shape}."
             )
-        return shape[base] if len(shape) > base else 1
+        return features[0] if features else 1
 
 
 def _range(value, argument: str) -> tuple[int, int]:
     """Normalize a size or a range of sizes."""
-    low, high = (value, value) if np.isscalar(value) else value
-    if not (int(low) == low and int(high) == high and 1 <= low <= high):
+    limits = [value, value] if np.isscalar(value) else list(value)
+    integers = all(isinstance(limit, int | np.integer) for limit in limits)
+    if len(limits) != 2 or not integers or not 1 <= limits[0] <= limits[1]:
         raise ValueError(
-            f"{argument}: expected a positive integer or an increasing pair of them, got {value}."
+            f"{argument}: expected a positive integer or an increasing pair of them, got {value!r}."
         )
-    return int(low), int(high)
+    return int(limits[0]), int(limits[1])
 
 
 def _draw_size(rng, limits: tuple[int, int], value: int | None, argument: str) -> int:

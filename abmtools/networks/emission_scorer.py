@@ -75,12 +75,12 @@ class EmissionScorer(keras.Layer):
     def call(self, codes, parameters):
         """Scores (B, S, N, K) from codes (B, N, E) and parameter features (B, S, P)."""
         phi = self._forward(self.observation_layers, codes)
-        psi = self._forward(self.parameter_layers, parameters)
+        psi = self._forward(self.parameter_layers, parameters) / self.rank**0.5
         batch, samples = psi.shape[0], psi.shape[1]
         psi = keras.ops.reshape(psi, (batch, samples * self.num_components, self.rank))
         scores = keras.ops.matmul(psi, keras.ops.transpose(phi, (0, 2, 1)))
         scores = keras.ops.reshape(scores, (batch, samples, self.num_components, phi.shape[1]))
-        return keras.ops.transpose(scores, (0, 1, 3, 2)) / self.rank**0.5
+        return keras.ops.transpose(scores, (0, 1, 3, 2))
 
     @staticmethod
     def _forward(layers, x):

@@ -48,6 +48,8 @@ class ObservationEncoder(keras.Layer):
             self.hidden = keras.layers.Dense(width, activation=activation)
 
     def build(self, input_shape):
+        if self.built:  # it is shared, and may be built on its own before
+            return
         features = input_shape[-1] - 1 if self.replicates else input_shape[-1]
         self.location = self.add_weight((features,), "zeros", trainable=False, name="location")
         self.scale = self.add_weight((features,), "ones", trainable=False, name="scale")

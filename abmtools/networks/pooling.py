@@ -2,7 +2,7 @@
 
 import keras
 
-__all__ = ["masked_mean", "observed_count"]
+__all__ = ["masked_mean", "masked_outer_mean", "observed_count"]
 
 
 def observed_count(x, mask):
@@ -22,3 +22,12 @@ def masked_mean(x, mask):
     weights = keras.ops.cast(mask, x.dtype)[..., None]
     total = keras.ops.sum(x * weights, axis=-2)
     return total / keras.ops.maximum(observed_count(x, mask), 1.0)
+
+
+def masked_outer_mean(a, b, mask):
+    """Mean over sets of the outer products of a, (B, M, F), and b, (B, M, G): (B, F * G)."""
+    if mask is not None:
+        b = b * keras.ops.cast(mask, b.dtype)[..., None]
+    total = keras.ops.matmul(keras.ops.transpose(a, (0, 2, 1)), b)
+    total = keras.ops.reshape(total, (-1, a.shape[-1] * b.shape[-1]))
+    return total / keras.ops.maximum(observed_count(a, mask), 1.0)

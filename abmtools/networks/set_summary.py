@@ -1,17 +1,27 @@
 r"""Set summary: a data set of exchangeable observations as one vector.
 
-.. math:: s(y) = \rho\Big( \tfrac{1}{N} \sum_i \varphi(e_i), \; \log N \Big)
+The first pass is a deep set (Zaheer et al., 2017, arXiv:1703.06114) of the codes :math:`e_i`,
 
-(Deep Sets, arXiv:1703.06114) with codes :math:`e_i` of an `ObservationEncoder`. Memory traffic per
-observation is what costs time on a CPU, so :math:`\varphi` is one wide layer with a cheap
-activation and the depth is in :math:`\rho`, which sees one row per data set.
+.. math:: s_1 = \rho_1\Big( \tfrac{1}{N} \sum_i \varphi(e_i), \; \log N \Big) .
+
+Its features are placed before the data are seen, so they locate the posterior but measure it
+coarsely: what tells two close components apart is a small difference of two large averages. The
+second pass places its features where the first one points, as an E-step does,
+
+.. math:: g_i = \sigma(A e_i + B s_1), \qquad
+          s_2 = \rho_2\Big( s_1, \; \tfrac{1}{N} \sum_i g_i, \;
+                           \tfrac{1}{N} \sum_i g_i e_i^\top, \; \log N \Big) ,
+
+soft assignments with their expected counts and sums. Memory traffic per observation is what costs
+time on a CPU, so each pass has one layer there and its depth in :math:`\rho`, which sees one row
+per data set.
 """
 
 import bayesflow as bf
 import keras
 from bayesflow.utils.serialization import deserialize, serializable, serialize
 
-from .pooling import masked_mean, observed_count
+from .pooling import masked_mean, masked_outer_mean, observed_count
 
 __all__ = ["SetSummary"]
 
@@ -26,14 +36,12 @@ class SetSummary(bf.networks.SummaryNetwork):
         Shared with the emission scorer.
     summary_dim : int
         Length of the summary.
-    widths : sequence of int
-        Layers applied to each observation, before pooling.
-    activation : str
-        Their activation.
+    width : int
+        Number of features phi of the first pass.
+    num_assignments : int
+        Number of soft assignments g of the second pass; 0 for a plain deep set.
     pooled_widths : sequence of int
-        Layers applied to the pooled features.
-    pooled_activation : str
-        Their activation.
+        Hidden layers of rho, in both passes.
     **kwargs
         Passed to ``bayesflow.networks.SummaryNetwork``.
     """
@@ -42,36 +50,40 @@ class SetSummary(bf.networks.SummaryNetwork):
         self,
         encoder,
         *,
-        summary_dim: int = 32,
-        widths=(96,),
-        activation: str = "relu",
-        pooled_widths=(128, 128),
-        pooled_activation: str = "silu",
+        summary_dim: int = 48,
+        width: int = 64,
+        num_assignments: int = 48,
+        pooled_widths=(96,),
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.supports_masking = True  # and uses it up: see compute_mask
+        self.supports_masking = True
         self.encoder = encoder
-        self.summary_dim = summary_dim
-        self.widths, self.activation = tuple(widths), activation
-        self.pooled_widths, self.pooled_activation = tuple(pooled_widths), pooled_activation
-        self.hidden = [keras.layers.Dense(width, activation=activation) for width in self.widths]
-        self.pooled = [
-            keras.layers.Dense(width, activation=pooled_activation) for width in self.pooled_widths
-        ]
-        self.output_layer = keras.layers.Dense(summary_dim)
+        self.summary_dim, self.width = summary_dim, width
+        self.num_assignments, self.pooled_widths = num_assignments, tuple(pooled_widths)
+        self.features = keras.layers.Dense(width, activation="relu")
+        self.first = self._make_pooled_layers()
+        if num_assignments:
+            self.code_gates = keras.layers.Dense(num_assignments)
+            self.summary_gates = keras.layers.Dense(num_assignments, use_bias=False)
+            self.second = self._make_pooled_layers()
+
+    def _make_pooled_layers(self):
+        hidden = [keras.layers.Dense(width, activation="silu") for width in self.pooled_widths]
+        return [*hidden, keras.layers.Dense(self.summary_dim)]
 
     def build(self, input_shape):
         if self.built:
             return
         self.encoder.build(input_shape)
-        shape = self.encoder.compute_output_shape(input_shape)
-        for layer in self.hidden:
-            layer.build(shape)
-            shape = (*shape[:-1], layer.units)
-        shape = (shape[0], shape[-1] + 1)
-        for layer in [*self.pooled, self.output_layer]:
-            layer.build(shape)
-            shape = (shape[0], layer.units)
+        code = self.encoder.compute_output_shape(input_shape)[-1]
+        self.features.build((None, code))
+        _build_layers(self.first, self.width + 1)
+        if self.num_assignments:
+            self.code_gates.build((None, code))
+            self.summary_gates.build((None, self.summary_dim))
+            _build_layers(self.second, self.summary_dim + self.num_assignments * (1 + code) + 1)
         self.built = True
 
     def adapt(self, x, mask=None) -> None:
@@ -81,28 +93,45 @@ class SetSummary(bf.networks.SummaryNetwork):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.summary_dim)
 
+    def compute_mask(self, inputs, mask=None):
+        return None
+
     def call(self, x, mask=None, training: bool = False):
         """Summaries (B, summary_dim) of observations x; mask, (B, N), is True where observed."""
-        hidden = self.encoder(x)
-        for layer in self.hidden:
-            hidden = layer(hidden)
-        size = keras.ops.log(observed_count(hidden, mask))
-        pooled = keras.ops.concatenate([masked_mean(hidden, mask), size], axis=-1)
-        for layer in [*self.pooled, self.output_layer]:
-            pooled = layer(pooled)
-        return pooled
+        codes = self.encoder(x)
+        size = keras.ops.log(observed_count(codes, mask))
+        pooled = masked_mean(self.features(codes), mask)
+        summary = _apply(self.first, [pooled, size])
+        if not self.num_assignments:
+            return summary
+        gates = self.code_gates(codes) + self.summary_gates(summary)[:, None]
+        assignments = keras.ops.sigmoid(gates)
+        sums = masked_outer_mean(assignments, codes, mask)
+        return _apply(self.second, [summary, masked_mean(assignments, mask), sums, size])
 
     def get_config(self):
         config = {
             "encoder": self.encoder,
             "summary_dim": self.summary_dim,
-            "widths": self.widths,
-            "activation": self.activation,
+            "width": self.width,
+            "num_assignments": self.num_assignments,
             "pooled_widths": self.pooled_widths,
-            "pooled_activation": self.pooled_activation,
         }
         return super().get_config() | serialize(config)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**deserialize(config, custom_objects=custom_objects))
+
+
+def _build_layers(layers, size: int) -> None:
+    for layer in layers:
+        layer.build((None, size))
+        size = layer.units
+
+
+def _apply(layers, parts):
+    hidden = keras.ops.concatenate(parts, axis=-1)
+    for layer in layers:
+        hidden = layer(hidden)
+    return hidden

@@ -57,7 +57,6 @@ def to_datatree(fit: Fit, model, data: Mapping[str, np.ndarray], *, attrs: Mappi
     posterior = _parameters(fit, model)
     if "membership" in fit.variables:
         posterior["membership"] = _membership(fit, model, data)
-    observed_dims = _observed_dims(model, data)
     return from_dict(
         {
             "posterior": posterior,
@@ -67,7 +66,7 @@ def to_datatree(fit: Fit, model, data: Mapping[str, np.ndarray], *, attrs: Mappi
         dims={
             **{name: list(dims) for name, dims in model.parameter_dims.items()},
             "membership": ["obs", "component"],
-            **observed_dims,
+            **{key: list(model.observation_dims[: value.ndim]) for key, value in data.items()},
         },
         attrs={"/": dict(attrs), "posterior": dict(attrs)},
     )
@@ -123,9 +122,3 @@ def _statistics(fit: Fit) -> dict[str, np.ndarray]:
         for column, name in STATISTICS.items()
     }
     return statistics | {"reached_max_treedepth": statistics["tree_depth"] >= MAX_TREE_DEPTH}
-
-
-def _observed_dims(model, data: Mapping) -> dict[str, list[str]]:
-    """Dimension names of the data: obs, replicate where the model has them, feature."""
-    dims = ["obs"] + (["replicate"] if model.num_reps is not None else []) + ["feature"]
-    return {name: dims[: value.ndim] for name, value in data.items()}

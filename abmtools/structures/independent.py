@@ -32,8 +32,9 @@ class Independent:
     Examples
     --------
     >>> import numpy as np
+    >>> from abmtools import Independent
     >>> structure = Independent([0.25, 0.75])
-    >>> scores = np.log([[0.3, 0.1], [0.0, 0.5]], where=[[1, 1], [0, 1]], out=np.full((2, 2), -np.inf))
+    >>> scores = np.array([[np.log(0.3), np.log(0.1)], [-np.inf, np.log(0.5)]])
     >>> np.exp(np.asarray(structure.log_membership(scores, {}))).round(3)
     array([[0.5, 0.5],
            [0. , 1. ]])
@@ -42,7 +43,7 @@ class Independent:
     def __init__(self, weights="weights"):
         if not isinstance(weights, str):
             weights = np.asarray(weights, dtype="float64")
-            if weights.ndim != 1 or np.any(weights <= 0) or abs(weights.sum() - 1) > 1e-6:
+            if weights.ndim != 1 or not (np.all(weights > 0) and abs(weights.sum() - 1) < 1e-6):
                 raise ValueError(
                     "weights: expected a parameter's name or positive numbers that sum to one, "
                     f"got {weights}."
@@ -67,6 +68,11 @@ class Independent:
                 f"got {shapes[self.weights]}."
             )
         return shapes[self.weights][0]
+
+    @property
+    def simplex_parameters(self) -> list[str]:
+        """Names of the parameters that must be on the simplex."""
+        return [self.weights] if isinstance(self.weights, str) else []
 
     def log_weights(self, parameters):
         """log pi, shape (..., K); fixed weights have no leading axes."""
@@ -108,7 +114,11 @@ class Independent:
 
     def membership(self, scores, parameters):
         """q(z_i = k | y, theta), shape (..., N, K): the exponential of `log_membership`."""
-        return keras.ops.softmax(self.log_joint_scores(scores, parameters), axis=-1)
+        joint = self.log_joint_scores(scores, parameters)
+        # Reducing the short axis K vectorizes well only where N runs fastest in memory.
+        return keras.ops.swapaxes(
+            keras.ops.softmax(keras.ops.swapaxes(joint, -1, -2), axis=-2), -1, -2
+        )
 
     def log_likelihood(self, scores, parameters, mask=None):
         """sum_i log sum_k pi_k exp f_ik, shape (...): with exact scores, log p(y | theta).

@@ -1,0 +1,142 @@
+"""Draws: one data set's posterior in one layout, whatever it came as.
+
+Networks give a `MixturePosterior`, Stan gives a DataTree, and a prior is a dictionary of arrays.
+Comparisons and plots take any of them, and read them through `Draws`: draws along the first axis,
+and one labelled column, such as ``weights[0]``, for each scalar.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from xarray import DataTree
+
+from ..inference import MixturePosterior
+
+__all__ = ["Draws", "scalar_columns"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws of the parameters and of the membership of one data set.
+
+    Attributes
+    ----------
+    parameters : dict of str to array
+        ``{name: (S, ...)}``.
+    membership : array, shape (S, N, K), or None
+        p(z_i = k | y, theta_s), where it came with the draws.
+    data : dict of str to array
+        ``"y"``, (N, ...), and masks; empty where no data came with the draws.
+    unconstrained : array, shape (S, D), or None
+        Draws on the unconstrained scale, where they are known.
+    model : MixtureModel or None
+    num_chains : int
+        Chains that the draws come from, one after the other; independent draws are one chain.
+    """
+
+    parameters: Mapping[str, np.ndarray]
+    membership: np.ndarray | None = None
+    data: Mapping[str, np.ndarray] = field(default_factory=dict)
+    unconstrained: np.ndarray | None = None
+    model: object = None
+    num_chains: int = 1
+
+    @classmethod
+    def of(cls, posterior, argument: str = "posterior") -> "Draws":
+        """Read a posterior.
+
+        Parameters
+        ----------
+        posterior : MixturePosterior, DataTree, mapping of str to array, or Draws
+            Of one data set. A mapping holds draws along the first axis, as a model's prior
+            returns them.
+        argument : str
+            Name used in messages.
+
+        Raises
+        ------
+        TypeError
+            If it is none of these.
+        ValueError
+            If it holds several data sets or no draws, or a DataTree has no group ``posterior``.
+        """
+        if isinstance(posterior, Draws):
+            return posterior
+        if isinstance(posterior, MixturePosterior):
+            return cls._of_posterior(posterior, argument)
+        if isinstance(posterior, DataTree):
+            return cls._of_tree(posterior, argument)
+        if isinstance(posterior, Mapping) and posterior:
+            return cls({name: np.asarray(value) for name, value in posterior.items()})
+        raise TypeError(
+            f"{argument}: expected a MixturePosterior, a DataTree or a dictionary of draws, "
+            f"got {type(posterior).__name__}."
+        )
+
+    @classmethod
+    def _of_posterior(cls, posterior: MixturePosterior, argument: str) -> "Draws":
+        if len(posterior) != 1:
+            raise ValueError(
+                f"{argument}: expected the posterior of one data set, got {len(posterior)}; "
+                f"choose one, for example {argument}[0]."
+            )
+        return cls(
+            parameters={name: x[0] for name, x in posterior.parameters.items()},
+            membership=posterior.membership[0],
+            data={name: x[0] for name, x in posterior.data.items()},
+            unconstrained=posterior.unconstrained[0],
+            model=posterior.model,
+        )
+
+    @classmethod
+    def _of_tree(cls, tree: DataTree, argument: str) -> "Draws":
+        if "posterior" not in tree.children:
+            raise ValueError(
+                f"{argument}: expected a DataTree with a group 'posterior', "
+                f"got the groups {list(tree.children)}."
+            )
+        dataset = tree["posterior"].to_dataset()
+        if not {"chain", "draw"} <= set(dataset.dims) or "dataset" in dataset.dims:
+            raise ValueError(
+                f"{argument}: expected the dimensions chain and draw and one data set, "
+                f"got the dimensions {dict(dataset.sizes)}."
+            )
+        dataset = dataset.transpose("chain", "draw", ...)
+        draws = {
+            str(name): variable.values.reshape(-1, *variable.shape[2:])
+            for name, variable in dataset.data_vars.items()
+        }
+        observed = tree["observed_data"].data_vars if "observed_data" in tree.children else {}
+        return cls(
+            membership=draws.pop("membership", None),
+            parameters=draws,
+            data={str(name): variable.values for name, variable in observed.items()},
+            num_chains=dataset.sizes["chain"],
+        )
+
+    @property
+    def num_samples(self) -> int:
+        """Number of draws S."""
+        return len(next(iter(self.parameters.values())))
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Every scalar parameter under its label, ``{"weights[0]": (S,), ...}``."""
+        return scalar_columns(self.parameters)
+
+    def on_real_line(self, model) -> np.ndarray:
+        """Draws on the unconstrained scale of a model, (S, D)."""
+        if self.unconstrained is not None:
+            return self.unconstrained
+        return model.unconstrain({name: self.parameters[name] for name in model.parameter_names})
+
+
+def scalar_columns(parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Split arrays {name: (S, ...)} into scalars {label: (S,)}; indices start at zero."""
+    columns = {}
+    for name, value in parameters.items():
+        for index in np.ndindex(value.shape[1:]):
+            label = f"{name}[{', '.join(map(str, index))}]" if index else name
+            columns[label] = value[(slice(None), *index)]
+    return columns

@@ -1,0 +1,182 @@
+r"""Importance sampling: what the exact density says about amortized draws, and how it repairs them.
+
+Draws :math:`u_s \sim q(u \mid y)` of a network become draws of the posterior when each carries the
+weight
+
+.. math:: w_s = \frac{p(u_s, y)}{q(u_s \mid y)} , \qquad
+          \frac{1}{S} \sum_s w_s \to \int p(u, y) \, du = p(y) .
+
+Where q is narrower than p a few weights carry everything. Pareto smoothing replaces the largest
+:math:`3 \sqrt S` of them by the quantiles of a generalized Pareto distribution fitted to them; its
+shape k says how many moments the weights have. Below 0.7 the corrected draws can be trusted, above
+it they cannot. ArviZ does the smoothing.
+
+References
+----------
+Vehtari, A., Simpson, D., Gelman, A., Yao, Y., & Gabry, J. (2024). Pareto smoothed importance
+sampling. Journal of Machine Learning Research, 25(72), 1-58.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from arviz_stats.base import array_stats
+from scipy.special import logsumexp
+
+from ..inference import MixturePosterior
+from .exact import log_posterior
+
+__all__ = ["ImportanceResult", "importance"]
+
+MIN_SAMPLES = 25  # below it the Pareto distribution has fewer than five weights to fit
+
+
+@dataclass(frozen=True)
+class ImportanceResult:
+    """Importance weights of the draws of each data set, and what they say.
+
+    Attributes
+    ----------
+    log_weights : array, shape (B, S)
+        Logarithms of the Pareto-smoothed weights, which sum to one for each data set.
+    pareto_k : array, shape (B,)
+        Shape of the largest weights: below 0.7 the weights can be trusted. ``inf`` where no
+        Pareto distribution fits, because nearly all weight is on a few draws; ``-inf`` where the
+        largest weights are all equal, as those of exact draws are.
+    ess : array, shape (B,)
+        Effective number of draws, between 1 and S.
+    log_evidence : array, shape (B,)
+        log p(y), up to the constant of the prior, from the weights as they are.
+    """
+
+    log_weights: np.ndarray
+    pareto_k: np.ndarray
+    ess: np.ndarray
+    log_evidence: np.ndarray
+
+    def __str__(self) -> str:
+        num_datasets, num_samples = self.log_weights.shape
+        below = 100 * np.mean(self.pareto_k < 0.7)
+        return (
+            f"importance sampling, {num_datasets} data sets x {num_samples} draws\n"
+            f"Pareto k         median {np.median(self.pareto_k):.2f}, "
+            f"largest {self.pareto_k.max():.2f}, below 0.7 in {below:.1f} %\n"
+            f"effective draws  median {np.median(self.ess):.0f}, smallest {self.ess.min():.0f}"
+        )
+
+    def resample(
+        self, posterior: MixturePosterior, num_samples: int | None = None, *, seed: int
+    ) -> MixturePosterior:
+        """Draws of the posterior itself: the posterior's draws, resampled by their weights.
+
+        Systematic resampling, with replacement: a draw of weight w appears ``num_samples * w``
+        times, rounded up or down. So no draw appears twice where ``num_samples`` times the largest
+        weight is at most one; half as many draws as there were are often enough for that.
+
+        Parameters
+        ----------
+        posterior : MixturePosterior
+            The one whose weights these are.
+        num_samples : int, optional
+            Draws to return; as many as there are by default.
+        seed : int
+
+        Returns
+        -------
+        MixturePosterior
+
+        Raises
+        ------
+        ValueError
+            If the posterior has other numbers of data sets or draws, or num_samples < 1.
+        """
+        expected = self.log_weights.shape
+        if (len(posterior), posterior.num_samples) != expected:
+            raise ValueError(
+                f"posterior: expected {expected[0]} data sets with {expected[1]} draws, "
+                f"got {len(posterior)} with {posterior.num_samples}."
+            )
+        num_samples = expected[1] if num_samples is None else num_samples
+        if num_samples < 1:
+            raise ValueError(f"num_samples: expected a positive integer, got {num_samples}.")
+        rng = np.random.default_rng(seed)
+        start = rng.random((expected[0], 1))
+        positions = (np.arange(num_samples) + start) / num_samples
+        positions = np.minimum(positions, np.nextafter(1.0, 0.0))
+        edges = np.cumsum(np.exp(self.log_weights), axis=1)
+        edges /= edges[:, -1:]
+        rows = zip(edges, positions, strict=True)
+        indices = np.stack(
+            [np.searchsorted(edge, position, side="right") for edge, position in rows]
+        )
+        return posterior.resample(indices)
+
+
+def importance(posterior: MixturePosterior) -> ImportanceResult:
+    """Weigh amortized draws by the model's exact density.
+
+    Parameters
+    ----------
+    posterior : MixturePosterior
+        Draws that come from a network, of a model that has a likelihood.
+
+    Returns
+    -------
+    ImportanceResult
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 25 draws, the model has no likelihood, the draws come without their
+        network, or all draws of a data set have weight zero.
+
+    Examples
+    --------
+    >>> from abmtools import GaussianMixture, MixtureWorkflow
+    >>> workflow = MixtureWorkflow(GaussianMixture(), seed=1)  # not trained yet
+    >>> data = workflow.simulate(2, num_obs=200, num_reps=3)
+    >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=100, seed=1)
+    >>> weights = importance(posterior)
+    >>> weights.resample(posterior, num_samples=50, seed=1).num_samples
+    50
+    """
+    if posterior.num_samples < MIN_SAMPLES:
+        raise ValueError(
+            f"posterior: expected at least {MIN_SAMPLES} draws, got {posterior.num_samples}."
+        )
+    log_ratio = _log_ratio(posterior)
+    smoothed = [_smooth(row) for row in log_ratio]
+    log_weights = np.stack([weights for weights, _ in smoothed])
+    return ImportanceResult(
+        log_weights=log_weights,
+        pareto_k=np.array([k for _, k in smoothed]),
+        ess=np.exp(-logsumexp(2 * log_weights, axis=1)),
+        log_evidence=logsumexp(log_ratio, axis=1) - np.log(log_ratio.shape[1]),
+    )
+
+
+def _log_ratio(posterior: MixturePosterior) -> np.ndarray:
+    """log p(u, y) - log q(u | y), (B, S); -inf where p is zero."""
+    log_p = log_posterior(posterior.model, posterior.data, posterior.unconstrained)
+    log_q = np.where(np.isneginf(log_p), 0.0, posterior.log_prob)
+    if not np.isfinite(log_q).all():
+        dataset = np.argwhere(~np.isfinite(log_q))[0, 0]
+        raise ValueError(f"posterior: log_prob is not finite at a draw of data set {dataset}.")
+    log_ratio = log_p - log_q
+    empty = np.flatnonzero(np.isneginf(log_ratio).all(axis=1))
+    if empty.size:
+        raise ValueError(
+            f"posterior: every draw of data set(s) {empty.tolist()} has zero exact density."
+        )
+    return log_ratio
+
+
+def _smooth(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
+    """Smoothed normalized log weights, (S,), and Pareto k of one data set."""
+    num_samples = len(log_ratio)
+    num_tail = int(min(num_samples / 5, 3 * np.sqrt(num_samples)))
+    tail = np.sort(log_ratio)[-num_tail:]
+    if tail[0] == tail[-1]:
+        return log_ratio - logsumexp(log_ratio), -np.inf
+    log_weights, pareto_k = array_stats.psislw(-log_ratio)  # takes log likelihoods: minus the ratio
+    return log_weights, np.inf if np.isnan(pareto_k) else float(pareto_k)

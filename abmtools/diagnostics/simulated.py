@@ -1,0 +1,61 @@
+"""Simulated data sets with known truth, in parts that fit memory.
+
+Diagnostics over many data sets take what `MixtureModel.simulate` returns, or a list of such
+batches, because one batch has one number of observations.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+__all__ = ["parts", "truth"]
+
+DATASETS_AT_ONCE = 100
+DRAWS_AT_ONCE = 20_000
+
+
+def parts(model, simulated, num_samples: int = 1) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the data sets of one batch or of a list of batches, a few at a time.
+
+    Parameters
+    ----------
+    model : MixtureModel
+    simulated : dict or list of dict
+    num_samples : int
+        Posterior draws that each data set is going to have; fewer data sets at a time for more.
+
+    Raises
+    ------
+    TypeError
+        If `simulated` is neither a mapping nor a list of them.
+    ValueError
+        If there are no data sets, or a batch lacks a parameter of the model, ``"z"`` or ``"y"``.
+    """
+    batches = [simulated] if isinstance(simulated, Mapping) else list(simulated)
+    if not batches:
+        raise ValueError("simulated: expected at least one batch of data sets, got none.")
+    for batch in batches:
+        _check(model, batch)
+    size = max(1, min(DATASETS_AT_ONCE, DRAWS_AT_ONCE // max(1, num_samples)))
+    for batch in batches:
+        for start in range(0, len(batch["y"]), size):
+            yield {key: np.asarray(value)[start : start + size] for key, value in batch.items()}
+
+
+def truth(model, batch: Mapping) -> dict[str, np.ndarray]:
+    """The true parameters of a batch, {name: (B, 1, ...)}: one draw for each data set."""
+    return {name: batch[name][:, None] for name in model.parameter_names}
+
+
+def _check(model, batch) -> None:
+    if not isinstance(batch, Mapping):
+        raise TypeError(
+            "simulated: expected what model.simulate returns, or a list of that, "
+            f"got {type(batch).__name__}."
+        )
+    missing = [key for key in (*model.parameter_names, "z", "y") if key not in batch]
+    if missing:
+        raise ValueError(
+            f"simulated: expected the true parameters, 'z' and 'y', but {missing} "
+            f"is missing from {sorted(batch)}."
+        )

@@ -1,0 +1,240 @@
+r"""Membership: which observation belongs to which component, and whether to believe it.
+
+:math:`p(z_i = k \mid y, \theta_s)` varies with the observation i and with the draw s. Curves show
+it against the observation, as a median and bands over draws: the width of a band is what the data
+leave open about the parameters; where a curve is neither zero nor one, the component would be open
+even if they were known.
+"""
+
+import numpy as np
+from matplotlib.lines import Line2D
+from scipy.stats import binom
+
+from ..diagnostics.draws import Draws
+from ..diagnostics.reliability import MembershipCalibration
+from .style import ROLES, component_color, new_axes, put_legend, shade, styled
+
+__all__ = ["calibration", "membership_curves", "membership_scatter"]
+
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@styled
+def membership_curves(
+    posterior,
+    reference=None,
+    *,
+    x: np.ndarray | None = None,
+    reference_label: str = "Stan",
+    ax=None,
+):
+    """Membership probability of each component against the observation.
+
+    Bands hold 50 and 90 % of the draws, lines are medians. Of a reference, median and ends of the
+    90 % band are drawn as dashed and dotted lines of a darker shade.
+
+    Parameters
+    ----------
+    posterior : MixturePosterior or DataTree
+        Of one data set.
+    reference : MixturePosterior or DataTree, optional
+        Of the same data set.
+    x : array, shape (N,), optional
+        Where to draw each observation; by default the observation itself, or the mean of its
+        observed replicates. Observations with other numbers of replicates get curves of their own:
+        the same mean says more where there are more.
+    reference_label : str
+        In the legend.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of the two is something else, holds several data sets or has no membership, the
+        reference has other observations, or observations are vectors and no x is given.
+    """
+    draws = _with_membership(posterior, "posterior")
+    groups, x = _observations(draws, x)
+    curves = [(k, group) for k in range(draws.membership.shape[2]) for group in groups]
+    own_figure, ax = ax is None, new_axes(ax)
+    for k, group in curves:
+        _band(ax, x[group], draws.membership[:, group, k], component_color(k))
+    handles = {
+        f"component {k}": Line2D([], [], color=component_color(k))
+        for k in range(draws.membership.shape[2])
+    }
+    if reference is not None:
+        reference = _with_membership(reference, "reference", like=draws)
+        for k, group in curves:
+            _outline(ax, x[group], reference.membership[:, group, k], component_color(k))
+        handles[reference_label] = Line2D([], [], color=shade("#888888", ax), linestyle="--")
+    ax.set(ylim=(-0.02, 1.02), xlabel="observation", ylabel="membership probability")
+    ax.margins(x=0.01)
+    put_legend([ax], handles, own_figure=own_figure)
+    return ax
+
+
+@styled
+def membership_scatter(posterior, reference, *, labels=("amortized", "Stan"), ax=None):
+    """Mean membership of every observation in two posteriors, against each other.
+
+    Parameters
+    ----------
+    posterior, reference : MixturePosterior or DataTree
+        Of the same data set.
+    labels : (str, str)
+        Of posterior and reference.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `membership_curves`.
+    """
+    draws = _with_membership(posterior, "posterior")
+    other = _with_membership(reference, "reference", like=draws)
+    ours, theirs = draws.membership.mean(axis=0), other.membership.mean(axis=0)
+    own_figure, ax = ax is None, new_axes(ax, width=3.9, height=3.8)
+    ax.plot([0, 1], [0, 1], color=ROLES["prior"], linewidth=0.8, zorder=1)
+    for k in range(ours.shape[1]):
+        ax.plot(
+            theirs[:, k], ours[:, k], "o", color=component_color(k), markersize=4.5,
+            alpha=0.6, markeredgewidth=0, label=f"component {k}",
+        )  # fmt: skip
+    ax.annotate(
+        f"largest difference {np.abs(ours - theirs).max():.3f}",
+        (0.97, 0.04), xycoords="axes fraction", ha="right",
+    )  # fmt: skip
+    ax.set(
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+        aspect="equal",
+        xlabel=f"mean membership, {labels[1]}",
+        ylabel=f"mean membership, {labels[0]}",
+    )
+    put_legend([ax], _labelled(ax), own_figure=own_figure, inside="upper left")
+    return ax
+
+
+@styled
+def calibration(result: MembershipCalibration, *, difference: bool = False, ax=None):
+    """Reliability of membership: how often a component was true, against its probability.
+
+    Parameters
+    ----------
+    result : MembershipCalibration
+        See `diagnostics.membership_calibration`.
+    difference : bool
+        Draw how often minus probability, on a scale that shows it. The shaded bands then hold 95 %
+        of what calibrated probabilities would give in each bin; else they are around the diagonal.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    TypeError
+        If result is something else.
+    """
+    if not isinstance(result, MembershipCalibration):
+        raise TypeError(
+            f"result: expected a MembershipCalibration, got {type(result).__name__}; see "
+            "abmtools.diagnostics.membership_calibration."
+        )
+    own_figure, ax = ax is None, new_axes(ax, width=3.8 + difference, height=3.8)
+    ends = [0, 0] if difference else [0, 1]
+    ax.plot([0, 1], ends, color=ROLES["prior"], linewidth=0.8, zorder=1)
+    for k, (predicted, observed, counts) in enumerate(
+        zip(result.predicted, result.observed, result.counts, strict=True)
+    ):
+        filled = counts > 0
+        p, share, n = predicted[filled], observed[filled], counts[filled]
+        low, high = (binom.ppf(level, n, p) / n for level in (0.025, 0.975))
+        base = p if difference else 0
+        color = component_color(k)
+        ax.fill_between(p, low - base, high - base, color=color, alpha=0.13, linewidth=0, zorder=1)
+        ax.plot(p, share - base, "o-", color=color, markersize=4, label=f"component {k}")
+    ax.set(xlim=(-0.02, 1.02), xlabel="membership probability", ylabel="share of true components")
+    if difference:
+        ax.set_ylabel("share of true components − probability")
+    else:
+        ax.set(ylim=(-0.02, 1.02), aspect="equal")
+    inside = None if difference else "upper left"
+    put_legend([ax], _labelled(ax), own_figure=own_figure, inside=inside)
+    return ax
+
+
+def _with_membership(posterior, argument: str, like: Draws | None = None) -> Draws:
+    draws = Draws.of(posterior, argument)
+    if draws.membership is None:
+        raise ValueError(f"{argument}: expected draws with membership, got {list(draws.columns)}.")
+    if like is not None and draws.membership.shape[1:] != like.membership.shape[1:]:
+        raise ValueError(
+            f"{argument}: expected membership of {like.membership.shape[1:]} observations and "
+            f"components as in the posterior, got {draws.membership.shape[1:]}."
+        )
+    return draws
+
+
+def _observations(draws: Draws, x) -> tuple[list[np.ndarray], np.ndarray]:
+    """Groups of observations that belong on one curve, each ordered by x; and x, (N,)."""
+    num_obs = draws.membership.shape[1]
+    data = draws.data
+    observed = np.asarray(data.get("mask", np.ones(num_obs)), dtype=bool)
+    count = np.ones(num_obs, dtype=int)
+    if x is None:
+        if "y" not in data:
+            raise ValueError(
+                "x: expected where to draw each observation; these draws have no data."
+            )
+        x, count = _position(data)
+    x = np.asarray(x, dtype="float64")
+    if x.shape != (num_obs,):
+        raise ValueError(f"x: expected shape ({num_obs},), got {x.shape}.")
+    order = np.argsort(x)
+    order = order[observed[order]]
+    return [order[count[order] == size] for size in np.unique(count[observed])], x
+
+
+def _position(data: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the observed replicates, (N,), and their number; a single number is its own mean."""
+    y = np.asarray(data["y"], dtype="float64")
+    y = y[:, None] if y.ndim == 1 else y
+    replicates = "replicate_mask" in data
+    shown = np.asarray(data["replicate_mask"], dtype=bool) if replicates else np.ones_like(y, bool)
+    if y.ndim > 2:
+        raise ValueError("x: expected where to draw each observation, because these are vectors.")
+    count = shown.sum(axis=1)
+    return (y * shown).sum(axis=1) / np.maximum(count, 1), count
+
+
+def _band(ax, x: np.ndarray, membership: np.ndarray, color: str) -> None:
+    """Median and 50 and 90 % bands of membership, (S, N)."""
+    low, lower, median, upper, high = np.quantile(membership, LEVELS, axis=0)
+    ax.fill_between(x, low, high, color=color, alpha=0.22, linewidth=0)
+    ax.fill_between(x, lower, upper, color=color, alpha=0.35, linewidth=0)
+    ax.plot(x, median, color=color)
+
+
+def _outline(ax, x: np.ndarray, membership: np.ndarray, color: str) -> None:
+    """Median and ends of the 90 % band, as lines."""
+    low, _, median, _, high = np.quantile(membership, LEVELS, axis=0)
+    color = shade(color, ax)
+    ax.plot(x, median, color=color, linestyle="--", linewidth=1.2)
+    for end in (low, high):
+        ax.plot(x, end, color=color, linestyle=":", linewidth=1.0)
+
+
+def _labelled(ax) -> dict:
+    artists, labels = ax.get_legend_handles_labels()
+    return dict(zip(labels, artists, strict=True))

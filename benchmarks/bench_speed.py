@@ -1,0 +1,80 @@
+"""Speed, side by side in one run: amortized inference against NUTS, simulator against a loop.
+
+NUTS is 4 chains x (1,000 + 1,000) with membership, on all cores of the machine; the network draws
+2,000 with membership, on the same cores. Times are medians of repetitions, taken alternately.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = str(os.cpu_count())  # before torch: both sides may use all cores
+
+import time
+
+import numpy as np
+
+import abmtools as abm
+
+
+def seconds(function) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def inference(repetitions: int = 7) -> None:
+    workflow = abm.load_pretrained("gaussian_mixture")
+    model = workflow.model
+    simulated = model.simulate(100, rng=np.random.default_rng(1), num_obs=200, num_reps=3)
+    one, batch = {"y": simulated["y"][:1]}, {"y": simulated["y"]}
+    contenders = {
+        "NUTS, one data set": lambda: abm.stan.sample(model, one, engine="stanli"),
+        "network, one data set": lambda: workflow.sample(conditions=one, num_samples=2000, seed=1),
+        "network, batch of 100": lambda: workflow.sample(
+            conditions=batch, num_samples=2000, seed=1
+        ),
+    }
+    times = {label: [] for label in contenders}
+    for _ in range(repetitions):
+        for label, function in contenders.items():
+            times[label].append(seconds(function))
+    nuts, alone, many = (float(np.median(times[label])) for label in contenders)
+    print(f"{os.cpu_count()} cores, {repetitions} repetitions, N = 200, R = 3")
+    print(f"NUTS, 4 x 1,000 draws                {1e3 * nuts:8.1f} ms a data set")
+    print(f"network, one data set                {1e3 * alone:8.1f} ms, {nuts / alone:.0f} x")
+    print(f"network, a batch of 100, each        {10 * many:8.1f} ms, {nuts / many * 100:.0f} x")
+
+
+def loop(model, batch_size: int, rng: np.random.Generator) -> list[dict]:
+    """The same simulator, one data set and one observation at a time."""
+    datasets = []
+    for _ in range(batch_size):
+        weights = rng.dirichlet(np.full(3, model.concentration))
+        means = np.array([np.inf, 0.0, 0.0])
+        while np.any(np.diff(means) <= 0):
+            means = rng.normal(model.means_location, model.means_scale)
+        z = np.empty(200, dtype=int)
+        y = np.empty((200, 3))
+        for i in range(200):
+            z[i] = rng.choice(3, p=weights)
+            y[i] = rng.normal(means[z[i]], model.scale, size=3)
+        datasets.append({"weights": weights, "means": means, "z": z, "y": y})
+    return datasets
+
+
+def simulation(batch_size: int = 1000) -> None:
+    model, rng = abm.GaussianMixture(), np.random.default_rng(1)
+    sizes = {"num_obs": 200, "num_reps": 3}
+    vectorized = min(
+        seconds(lambda: model.simulate(batch_size, rng=rng, **sizes)) for _ in range(5)
+    )
+    looped = min(seconds(lambda: loop(model, 50, rng)) for _ in range(3)) / 50
+    each = vectorized / batch_size
+    print(f"simulator, vectorized                {1e3 * each:8.4f} ms a data set")
+    print(
+        f"simulator, a Python loop             {1e3 * looped:8.4f} ms, {looped / each:.0f} x slower"
+    )
+
+
+if __name__ == "__main__":
+    inference()
+    simulation()

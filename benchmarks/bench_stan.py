@@ -1,0 +1,49 @@
+"""The shipped Gaussian mixture network beside NUTS on twenty fresh data sets.
+
+Prints, for each data set, the C2ST of the amortized draws as they are and after PSIS resampling,
+the largest difference of a posterior mean in posterior standard deviations, and of membership.
+The last row compares two runs of NUTS: what the numbers are where nothing differs.
+About three minutes on two cores.
+"""
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+import abmtools as abm
+from abmtools import diagnostics
+
+
+def row(posterior, reference, model) -> dict:
+    comparison = diagnostics.compare(posterior, reference, model=model)
+    return {
+        "C2ST": comparison.c2st,
+        "mean": comparison.differences["mean"].abs().max(),
+        "membership": comparison.membership,
+    }
+
+
+def main(name: str, num_datasets: int = 20) -> None:
+    workflow = abm.load_pretrained(name)
+    model, rng = workflow.model, np.random.default_rng(20)
+    raw, corrected, nuts = [], [], []
+    for dataset in range(num_datasets):
+        data = {"y": model.simulate(1, rng=rng)["y"]}
+        reference = abm.stan.sample(model, data, seed=dataset + 1, draws=2000)
+        posterior = workflow.sample(conditions=data, num_samples=4000, seed=dataset)
+        resampled = diagnostics.importance(posterior).resample(posterior, 2000, seed=dataset)
+        raw.append(row(posterior, reference, model))
+        corrected.append(row(resampled, reference, model))
+        again = abm.stan.sample(model, data, seed=dataset + 1001, draws=2000)
+        nuts.append(row(again, reference, model))
+    table = pd.concat(
+        {label: pd.DataFrame(rows) for label, rows in
+         {"raw": raw, "PSIS": corrected, "NUTS again": nuts}.items()}, axis=1
+    )  # fmt: skip
+    print(table.round(3).to_string())
+    print(pd.DataFrame({"mean": table.mean(), "largest": table.max()}).round(4).to_string())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "gaussian_mixture")

@@ -1,0 +1,148 @@
+"""Train a shipped network from scratch: ``make train MODEL=gaussian_mixture``.
+
+Writes ``weights.npz`` and ``card.json`` to abmtools/inference/weights/MODEL. The state of training
+is kept in a checkpoint (CHECKPOINTS, or a temporary folder), from which an interrupted run goes on.
+Steps are small, so a backend that compiles them is several times faster: KERAS_BACKEND=jax, which
+is what make train sets. The weights serve either backend.
+"""
+
+import argparse
+import copy
+import hashlib
+import json
+import math
+import os
+import platform
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+)
+
+import keras
+import numpy as np
+
+from abmtools.diagnostics import gap_to_exact
+from abmtools.inference.checkpoint import save_weights
+from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
+
+# Phases one after the other, each with a cosine schedule of its own: most of the posterior's gap
+# goes while the learning rate falls, and larger batches take the noise out of the end.
+BUDGETS = {
+    "gaussian_mixture": {
+        "seed": 2025,
+        "phases": [
+            {"epochs": 80, "num_batches_per_epoch": 5000, "batch_size": 64, "learning_rate": 2e-3},
+        ],
+    },
+}
+
+
+class Log(keras.callbacks.Callback):
+    """One line per epoch, with the time since the start."""
+
+    def __init__(self):
+        super().__init__()
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        losses = ", ".join(f"{name} {value:.4f}" for name, value in sorted((logs or {}).items()))
+        print(f"epoch {epoch + 1}: {time.perf_counter() - self.start:.0f} s, {losses}", flush=True)
+
+
+def train(name: str, folder: Path, budget: dict):
+    """Train, or go on with training; return the workflow and the seconds of this run."""
+    workflow, log = ARCHITECTURES[name](seed=budget["seed"]), Log()
+    losses: dict = {}
+    for index, phase in enumerate(budget["phases"]):
+        phase = dict(phase)
+        workflow.seed += index > 0  # new data in every phase
+        workflow.initial_learning_rate = phase.pop("learning_rate")
+        workflow.checkpoint = folder / f"{name}_{index}.npz"
+        workflow.fit_online(**phase, resume=True, verbose=0, callbacks=[log])
+        for key, values in workflow.losses.items():
+            losses.setdefault(key, []).extend(values)
+    workflow.losses = losses
+    return workflow, time.perf_counter() - log.start
+
+
+def make_card(name: str, workflow, budget: dict, seconds: float) -> dict:
+    """What a user of the network should know, measured on fresh simulations."""
+    rng = np.random.default_rng(budget["seed"] + 1)
+    simulated = [workflow.model.simulate(10, rng=rng) for _ in range(30)]
+    gap = gap_to_exact(workflow, simulated, num_samples=2000, seed=1)
+    estimator = workflow.estimator
+    packages = ("abmtools", "bayesflow", "keras", keras.backend.backend(), "numpy")
+    return {
+        "name": name,
+        "model": workflow.model.name,
+        "num_obs": workflow.model.num_obs,
+        "num_reps": workflow.model.num_reps,
+        "architecture": {
+            "summary_network": _config(estimator.summary_network),
+            "encoder": _config(estimator.encoder),
+            "inference_network": _config(estimator.inference_network),
+            "emission_scorer": _config(estimator.emission_scorer),
+            "num_weights": int(estimator.count_params()),
+        },
+        "budget": budget | {"num_datasets": _num_datasets(budget)},
+        "hardware": f"{platform.machine()}, one CPU core",
+        "seconds": round(seconds),
+        "versions": {package: version(package) for package in packages},
+        "python": platform.python_version(),
+        "final_losses": {key: round(values[-1], 5) for key, values in workflow.losses.items()},
+        "gap_to_exact": {
+            "posterior": round(float(gap.posterior), 4),
+            "posterior_standard_error": round(float(gap.posterior_se), 4),
+            "membership": round(float(gap.membership), 6),
+            "membership_standard_error": round(float(gap.membership_se), 6),
+            "num_datasets": len(gap.pareto_k),
+        },
+    }
+
+
+def _config(layer) -> dict:
+    """The plain settings in a layer's configuration."""
+    config = layer.get_config()
+    plain = (int, float, str, list, tuple, dict, bool)
+    skipped = ("name", "dtype", "trainable", "seed", "mask_handler", "encoder")
+    return {
+        key: value
+        for key, value in config.items()
+        if isinstance(value, plain) and key not in skipped and "module" not in str(value)
+    }
+
+
+def _num_datasets(budget: dict) -> int:
+    sizes = ("epochs", "num_batches_per_epoch", "batch_size")
+    return sum(math.prod(phase[size] for size in sizes) for phase in budget["phases"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, choices=sorted(BUDGETS))
+    parser.add_argument("--shorten", type=float, default=1, help="train so many times shorter")
+    parser.add_argument("--output", type=Path, help="instead of the package's own folder")
+    arguments = parser.parse_args()
+    budget = copy.deepcopy(BUDGETS[arguments.model])
+    for phase in budget["phases"]:
+        phase["epochs"] = max(1, round(phase["epochs"] / arguments.shorten))
+    checkpoints = Path(os.environ.get("CHECKPOINTS", tempfile.gettempdir()))
+    workflow, seconds = train(arguments.model, checkpoints, budget)
+    folder = arguments.output or Path(str(weights_folder(arguments.model)))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(workflow.estimator, folder / "weights.npz")
+    card = make_card(arguments.model, workflow, budget, seconds)
+    card["sha256"] = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
+    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    history = {key: [round(v, 5) for v in values] for key, values in workflow.losses.items()}
+    (folder / "history.json").write_text(json.dumps(history) + "\n")
+    print(json.dumps(card, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The shipped weights and the code run on JAX as they do on torch."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+
+from abmtools import load_pretrained
+
+SCRIPT = """
+import sys
+import keras
+import numpy as np
+from abmtools import GaussianMixture, MixtureWorkflow, load_pretrained
+
+assert keras.backend.backend() == "jax"
+given = np.load(sys.argv[1])
+workflow = load_pretrained("gaussian_mixture")
+data = {"y": given["y"]}
+parameters = workflow.model.constrain(given["u"])
+np.savez(
+    sys.argv[2],
+    log_prob=workflow.log_prob_unconstrained(data, given["u"]),
+    membership=workflow.membership(data, parameters),
+    draws=workflow.sample(conditions=data, num_samples=5, seed=1).unconstrained,
+)
+model = GaussianMixture(num_obs=(10, 20), num_reps=(1, 2))
+fresh = MixtureWorkflow(model, seed=1)
+history = fresh.fit_online(epochs=2, num_batches_per_epoch=9, batch_size=8, verbose=0).history
+assert history["membership_loss"][1] < history["membership_loss"][0]
+"""
+
+
+def test_jax_gives_the_same_answers_and_trains(tmp_path):
+    assert keras.backend.backend() == "torch"
+    workflow = load_pretrained("gaussian_mixture")
+    simulated = workflow.model.simulate(3, rng=np.random.default_rng(1), num_obs=160, num_reps=3)
+    data = {"y": simulated["y"]}
+    u = workflow.sample(conditions=data, num_samples=4, seed=1).unconstrained
+    np.savez(tmp_path / "given.npz", y=simulated["y"], u=u)
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT, tmp_path / "given.npz", tmp_path / "result.npz"],
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        check=True,
+    )
+    result = np.load(tmp_path / "result.npz")
+    expected = workflow.membership(data, workflow.model.constrain(u))
+    np.testing.assert_allclose(result["membership"], expected, atol=1e-4)
+    np.testing.assert_allclose(
+        result["log_prob"], workflow.log_prob_unconstrained(data, u), atol=5e-3
+    )
+    assert result["draws"].shape == (3, 5, 5)

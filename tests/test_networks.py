@@ -1,0 +1,255 @@
+"""Networks: properties that hold whatever the architecture is."""
+
+import keras
+import numpy as np
+import pytest
+import torch
+from bayesflow.utils.serialization import deserialize, serialize
+from conftest import to_numpy
+
+from abmtools.networks import EmissionScorer, ObservationEncoder, SetSummary
+
+ENCODERS = {
+    "numbers": {"replicates": False},
+    "replicates": {"replicates": True},
+    "replicates, linear": {"replicates": True, "width": 0},
+}
+
+
+def draw(rng, kind, batch=3, num_obs=7, num_reps=4, features=1):
+    """Observations in the networks' layout, all observed."""
+    if not ENCODERS[kind]["replicates"]:
+        return rng.normal(1.0, 2.0, (batch, num_obs, features)).astype("float32")
+    y = rng.normal(1.0, 2.0, (batch, num_obs, num_reps, features + 1)).astype("float32")
+    y[..., -1] = 1.0
+    return y
+
+
+def make_summary(kind, **options):
+    keras.utils.set_random_seed(7)
+    summary = SetSummary(ObservationEncoder(**ENCODERS[kind]), **options)
+    summary(draw(np.random.default_rng(0), kind))
+    return summary
+
+
+@pytest.fixture(params=ENCODERS, ids=str)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def encoder(kind):
+    return make_summary(kind).encoder
+
+
+@pytest.fixture
+def summary(kind):
+    return make_summary(kind)
+
+
+def assert_close(a, b):
+    np.testing.assert_allclose(to_numpy(a), to_numpy(b), rtol=1e-4, atol=1e-5)
+
+
+# --- symmetry and masks -----------------------------------------------------------------------
+
+
+def test_order_of_observations(summary, encoder, kind, rng):
+    x = draw(rng, kind)
+    order = rng.permutation(x.shape[1])
+    assert_close(summary(x[:, order]), summary(x))
+    assert_close(encoder(x[:, order]), to_numpy(encoder(x))[:, order])
+
+
+@pytest.mark.parametrize("kind", ["replicates", "replicates, linear"], indirect=True)
+def test_order_of_replicates(summary, encoder, kind, rng):
+    x = draw(rng, kind)
+    order = rng.permutation(x.shape[2])
+    assert_close(encoder(x[:, :, order]), encoder(x))
+    assert_close(summary(x[:, :, order]), summary(x))
+
+
+def test_masked_observations_change_nothing(summary, kind, rng):
+    x = draw(rng, kind)
+    padded = np.concatenate([x, 50.0 + 100.0 * draw(rng, kind, num_obs=5)], axis=1)
+    mask = np.tile(np.arange(12) < 7, (3, 1))
+    order = rng.permutation(12)
+    assert_close(summary(padded, mask=mask), summary(x))
+    assert_close(summary(padded[:, order], mask=mask[:, order]), summary(x))
+    assert_close(summary(x, mask=np.ones((3, 7), dtype=bool)), summary(x))
+
+
+def test_masks_of_each_data_set(summary, kind, rng):
+    x = draw(rng, kind)
+    mask = np.arange(7) < np.array([7, 1, 4])[:, None]
+    got = to_numpy(summary(x, mask=mask))
+    for row, size in enumerate((7, 1, 4)):
+        assert_close(got[[row]], summary(x[[row], :size]))
+
+
+@pytest.mark.parametrize("kind", ["replicates", "replicates, linear"], indirect=True)
+def test_masked_replicates_change_nothing(summary, encoder, kind, rng):
+    x = draw(rng, kind)
+    garbage = 100.0 * draw(rng, kind, num_reps=2)
+    garbage[..., -1] = 0.0
+    padded = np.concatenate([x, garbage], axis=2)
+    assert_close(encoder(padded), encoder(x))
+    assert_close(summary(padded), summary(x))
+
+
+@pytest.mark.parametrize("kind", ["replicates", "replicates, linear"], indirect=True)
+def test_replicates_are_counted(encoder, kind, rng):
+    """The mean of two equal replicates is that of one; their number tells them apart."""
+    x = draw(rng, kind, num_reps=1)
+    twice = np.concatenate([x, x], axis=2)
+    assert np.abs(to_numpy(encoder(twice)) - to_numpy(encoder(x))).max() > 0.01
+
+
+def test_observations_are_counted(summary, kind, rng):
+    x = draw(rng, kind)
+    twice = np.concatenate([x, x], axis=1)
+    assert np.abs(to_numpy(summary(twice)) - to_numpy(summary(x))).max() > 1e-3
+
+
+@pytest.mark.parametrize("num_obs", [1, 2, 300])
+@pytest.mark.parametrize("num_reps", [1, 9])
+def test_any_size(summary, kind, rng, num_obs, num_reps):
+    x = draw(rng, kind, num_obs=num_obs, num_reps=num_reps)
+    got = to_numpy(summary(x))
+    assert got.shape == (3, summary.summary_dim) == tuple(summary.compute_output_shape(x.shape))
+    assert np.all(np.isfinite(got))
+    codes = summary.encoder(x)
+    assert tuple(codes.shape) == tuple(summary.encoder.compute_output_shape(x.shape))
+
+
+@pytest.mark.parametrize("features", [2, 3])
+def test_vector_observations(kind, rng, features):
+    x = draw(rng, kind, features=features)
+    summary = SetSummary(ObservationEncoder(**ENCODERS[kind]), summary_dim=6)
+    assert tuple(summary(x).shape) == (3, 6)
+
+
+def test_data_sets_do_not_mix(summary, kind, rng):
+    x = draw(rng, kind)
+    assert_close(summary(x)[1:2], summary(x[1:2]))
+
+
+# --- standardization of the data --------------------------------------------------------------
+
+
+def test_adapt(summary, kind, rng):
+    """Data at any location and scale look alike after adaptation, masked values left out."""
+    x = draw(rng, kind, batch=200)
+    value = slice(None, -1) if ENCODERS[kind]["replicates"] else slice(None)
+    moved = x.copy()
+    moved[..., value] = 300.0 + 40.0 * x[..., value]
+    mask = rng.random(x.shape[:2]) < 0.7
+    moved[~mask] = 1e6
+    summary.adapt(moved, mask)
+    got = to_numpy(summary.encoder.location), to_numpy(summary.encoder.scale)
+    observed = moved[mask][..., value]
+    axes = tuple(range(observed.ndim - 1))
+    np.testing.assert_allclose(got[0], observed.mean(axis=axes), rtol=1e-5)
+    np.testing.assert_allclose(got[1], observed.std(axis=axes), rtol=1e-4)
+    after = summary(moved, mask=mask)
+    summary.adapt(x, mask)
+    np.testing.assert_allclose(to_numpy(after), to_numpy(summary(x, mask=mask)), atol=1e-3)
+
+
+def test_adapt_to_a_constant(summary, kind, rng):
+    summary.adapt(np.ones_like(draw(rng, kind)))
+    np.testing.assert_array_equal(to_numpy(summary.encoder.scale), 1.0)
+
+
+def test_adapt_leaves_missing_replicates_out(rng):
+    summary = make_summary("replicates")
+    x = draw(rng, "replicates", batch=50)
+    x[:, :, 2:, -1] = 0.0
+    x[:, :, 2:, 0] = 1e6
+    summary.adapt(x)
+    np.testing.assert_allclose(to_numpy(summary.encoder.location), x[:, :, :2, 0].mean(), rtol=1e-4)
+
+
+# --- the scorer -------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[(2, {}), (3, {"rank": 4}), (5, {"observation_widths": ()})], ids=str)
+def scorer(request):
+    keras.utils.set_random_seed(7)
+    return EmissionScorer(request.param[0], **request.param[1])
+
+
+def test_scores(scorer, rng):
+    codes, parameters = rng.normal(size=(3, 7, 6)), rng.normal(size=(3, 4, 5))
+    codes, parameters = codes.astype("float32"), parameters.astype("float32")
+    scores = to_numpy(scorer(codes, parameters))
+    assert scores.shape == (3, 4, 7, scorer.num_components)
+    for b, s, n in [(0, 0, 0), (1, 3, 2), (2, 1, 6)]:  # one at a time
+        alone = scorer(codes[b : b + 1, n : n + 1], parameters[b : b + 1, s : s + 1])
+        assert_close(scores[b, s, n], to_numpy(alone)[0, 0, 0])
+    assert len(np.unique(scores.round(4))) > scores.size // 2
+
+
+# --- training and saving ----------------------------------------------------------------------
+
+
+def assert_gradient_everywhere(layer, output):
+    """Every trainable variable gets a gradient, and no gradient is zero throughout."""
+    (output**2).sum().backward()
+    assert layer.trainable_variables
+    for variable in layer.trainable_variables:
+        gradient = variable.value.grad
+        assert gradient is not None, variable.path
+        assert torch.all(torch.isfinite(gradient)), variable.path
+        assert torch.any(gradient != 0), variable.path
+
+
+def test_gradient_of_the_summary(summary, kind, rng):
+    with torch.enable_grad():
+        assert_gradient_everywhere(summary, summary(draw(rng, kind, batch=16)))
+
+
+def test_gradient_of_the_scorer(scorer, rng):
+    codes, parameters = rng.normal(size=(3, 7, 6)), rng.normal(size=(3, 4, 5))
+    with torch.enable_grad():
+        scores = scorer(codes.astype("float32"), parameters.astype("float32"))
+        assert_gradient_everywhere(scorer, scores)
+
+
+def test_gradient_ignores_masked_observations(kind, rng):
+    summary = make_summary(kind)
+    x = torch.tensor(draw(rng, kind), requires_grad=True)
+    mask = np.arange(7) < np.array([7, 1, 4])[:, None]
+    with torch.enable_grad():
+        (summary(x, mask=mask) ** 2).sum().backward()
+    size = to_numpy(torch.abs(x.grad)).reshape(3, 7, -1).max(axis=-1)
+    np.testing.assert_array_equal(size > 0, mask)
+
+
+def test_data_statistics_are_not_trained(summary):
+    names = [variable.path for variable in summary.trainable_variables]
+    assert not [name for name in names if name.endswith(("location", "scale"))]
+
+
+def test_summary_configuration(summary, kind, rng):
+    x = draw(rng, kind)
+    copy = deserialize(serialize(summary))
+    copy(x)
+    copy.set_weights(summary.get_weights())
+    assert_close(copy(x), summary(x))
+    assert copy.encoder.get_config() == summary.encoder.get_config()
+
+
+def test_summary_options_survive(kind, rng):
+    summary = make_summary(kind, summary_dim=5)
+    copy = deserialize(serialize(summary))
+    assert tuple(copy(draw(rng, kind)).shape) == (3, 5)
+
+
+def test_scorer_configuration(scorer, rng):
+    codes, parameters = np.ones((1, 2, 6), "float32"), np.ones((1, 3, 5), "float32")
+    expected = scorer(codes, parameters)
+    copy = deserialize(serialize(scorer))
+    copy(codes, parameters)
+    copy.set_weights(scorer.get_weights())
+    assert_close(copy(codes, parameters), expected)

@@ -1,0 +1,243 @@
+"""Independent: every result against an enumeration of all K^N indicator vectors."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from conftest import to_numpy
+from scipy.special import logsumexp
+from scipy.stats import chisquare
+
+from abmtools import Independent
+
+
+class Enumeration:
+    """Brute force over z for one data set: weights (K,), scores (N, K)."""
+
+    def __init__(self, weights, scores):
+        self.size, self.num_components = scores.shape
+        self.paths = np.array(list(itertools.product(range(self.num_components), repeat=self.size)))
+        rows = np.arange(self.size)
+        joint = [np.log(weights)[z].sum() + scores[rows, z].sum() for z in self.paths]
+        self.log_likelihood = logsumexp(joint)
+        self.log_prob = joint - self.log_likelihood
+
+    def membership(self):
+        indicator = self.paths[:, :, None] == np.arange(self.num_components)
+        return np.einsum("p,pik->ik", np.exp(self.log_prob), indicator)
+
+
+SIZES = [(k, n) for k in (2, 3) for n in (1, 2, 4, 6)]
+
+
+@pytest.fixture(params=SIZES, ids=lambda size: f"K{size[0]}-N{size[1]}")
+def problem(request, rng):
+    """Weights (2, 3, K) and scores (2, 3, N, K)."""
+    k, n = request.param
+    return rng.dirichlet(np.ones(k), (2, 3)), 3.0 * rng.normal(size=(2, 3, n, k))
+
+
+def test_enumeration(problem):
+    weights, scores = problem
+    structure, parameters = Independent("weights"), {"weights": weights}
+    log_membership = to_numpy(structure.log_membership(scores, parameters))
+    log_likelihood = to_numpy(structure.log_likelihood(scores, parameters))
+    assert log_membership.dtype == log_likelihood.dtype == np.float64
+    for index in np.ndindex(2, 3):
+        oracle = Enumeration(weights[index], scores[index])
+        np.testing.assert_allclose(np.exp(log_membership[index]), oracle.membership(), atol=1e-12)
+        np.testing.assert_allclose(log_likelihood[index], oracle.log_likelihood, rtol=1e-12)
+        tiled = np.broadcast_to(scores[index], (len(oracle.paths), *scores[index].shape))
+        log_prob = structure.log_prob(oracle.paths, tiled, {"weights": weights[index]})
+        np.testing.assert_allclose(to_numpy(log_prob), oracle.log_prob, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        to_numpy(structure.membership(scores, parameters)), np.exp(log_membership), atol=1e-14
+    )
+
+
+def test_fixed_weights_equal_named_ones(rng):
+    weights, scores = np.array([0.2, 0.5, 0.3]), rng.normal(size=(4, 5, 3))
+    z = rng.integers(3, size=(4, 5))
+    fixed, named = Independent(weights), Independent("pi")
+    parameters = {"pi": np.broadcast_to(weights, (4, 3))}
+    for method, args in {
+        "log_membership": (scores,),
+        "membership": (scores,),
+        "log_likelihood": (scores,),
+        "log_prob": (z, scores),
+    }.items():
+        np.testing.assert_allclose(
+            to_numpy(getattr(fixed, method)(*args, {})),
+            to_numpy(getattr(named, method)(*args, parameters)),
+            err_msg=method,
+        )
+    draws = [
+        structure.sample(np.random.default_rng(0), parameters, 7) for structure in (fixed, named)
+    ]
+    np.testing.assert_array_equal(*draws)
+
+
+def test_single_component(rng):
+    """K = 1: membership is certain and the likelihood is that of one distribution."""
+    scores = rng.normal(size=(3, 4, 1))
+    structure = Independent([1.0])
+    np.testing.assert_array_equal(to_numpy(structure.log_membership(scores, {})), 0.0)
+    np.testing.assert_allclose(
+        to_numpy(structure.log_likelihood(scores, {})), scores.sum(axis=(1, 2))
+    )
+    assert not structure.draw(scores, {}, rng=rng).any()
+
+
+def test_relabelling(problem, rng):
+    weights, scores = problem
+    order = rng.permutation(weights.shape[-1])
+    structure = Independent("weights")
+    before, after = {"weights": weights}, {"weights": weights[..., order]}
+    np.testing.assert_allclose(
+        to_numpy(structure.log_likelihood(scores[..., order], after)),
+        to_numpy(structure.log_likelihood(scores, before)),
+    )
+    np.testing.assert_allclose(
+        to_numpy(structure.membership(scores[..., order], after)),
+        to_numpy(structure.membership(scores, before))[..., order],
+    )
+
+
+def test_constant_per_observation_cancels(problem, rng):
+    weights, scores = problem
+    structure, parameters = Independent("weights"), {"weights": weights}
+    constant = 50.0 * rng.normal(size=(*scores.shape[:-1], 1))
+    np.testing.assert_allclose(
+        to_numpy(structure.log_membership(scores + constant, parameters)),
+        to_numpy(structure.log_membership(scores, parameters)),
+        atol=1e-11,
+    )
+
+
+def test_masked_equals_dropped(problem, rng):
+    weights, scores = problem
+    structure, parameters = Independent("weights"), {"weights": weights}
+    size = scores.shape[-2]
+    mask = np.ones(size, dtype=bool)
+    mask[rng.integers(size, size=size // 2)] = False
+    garbage = np.where(mask[:, None], scores, np.nan)
+    z = rng.integers(weights.shape[-1], size=scores.shape[:-1])
+    np.testing.assert_allclose(
+        to_numpy(structure.log_likelihood(garbage, parameters, mask)),
+        to_numpy(structure.log_likelihood(scores[..., mask, :], parameters)),
+    )
+    np.testing.assert_allclose(
+        to_numpy(structure.log_prob(z, garbage, parameters, mask)),
+        to_numpy(structure.log_prob(z[..., mask], scores[..., mask, :], parameters)),
+    )
+
+
+def test_masks_differ_between_datasets(rng):
+    weights, scores = rng.dirichlet([2, 2], (3, 4)), rng.normal(size=(3, 4, 5, 2))
+    mask = rng.random((3, 5)) < 0.6
+    structure = Independent("weights")
+    got = to_numpy(structure.log_likelihood(scores, {"weights": weights}, mask[:, None]))
+    for b in range(3):
+        alone = structure.log_likelihood(scores[b][:, mask[b]], {"weights": weights[b]})
+        np.testing.assert_allclose(got[b], to_numpy(alone))
+
+
+def test_impossible_components(rng):
+    """A score of minus infinity excludes a component exactly."""
+    weights, scores = np.array([0.2, 0.3, 0.5]), rng.normal(size=(2, 6, 3))
+    scores[:, :3, 2] = -np.inf
+    scores[:, 3, :2] = -np.inf
+    structure = Independent(weights)
+    membership = to_numpy(structure.membership(scores, {}))
+    np.testing.assert_array_equal(membership[:, :3, 2], 0.0)
+    np.testing.assert_array_equal(membership[:, 3], [[0, 0, 1]] * 2)
+    np.testing.assert_allclose(membership.sum(axis=-1), 1.0)
+    without = Independent(weights[:2] / weights[:2].sum())
+    np.testing.assert_allclose(
+        membership[:, :3, :2], to_numpy(without.membership(scores[:, :3, :2], {}))
+    )
+    impossible = np.array([[2, 0, 0, 2, 0, 0]] * 2)
+    assert np.all(to_numpy(structure.log_prob(impossible, scores, {})) == -np.inf)
+    draws = structure.draw(np.broadcast_to(scores, (2000, *scores.shape)), {}, rng=rng)
+    assert not np.any(draws[..., :3] == 2)
+    assert np.all(draws[..., 3] == 2)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e6])
+def test_extreme_scores(problem, scale):
+    weights, scores = problem
+    structure, parameters = Independent("weights"), {"weights": weights}
+    log_membership = to_numpy(structure.log_membership(scale * scores, parameters))
+    assert not np.any(np.isnan(log_membership))
+    np.testing.assert_allclose(logsumexp(log_membership, axis=-1), 0.0, atol=1e-12)
+    np.testing.assert_array_equal(log_membership.argmax(axis=-1), scores.argmax(axis=-1))
+    expected = logsumexp(np.log(weights)[..., None, :] + scale * scores, axis=-1).sum(axis=-1)
+    np.testing.assert_allclose(
+        to_numpy(structure.log_likelihood(scale * scores, parameters)), expected, rtol=1e-12
+    )
+
+
+def test_simulated_indicators_have_the_weights(rng):
+    weights = rng.dirichlet([1, 1, 1], 3)
+    z = Independent("weights").sample(rng, {"weights": weights}, 20_000)
+    assert z.shape == (3, 20_000)
+    assert z.dtype.kind == "i"
+    for row, expected in zip(z, weights, strict=True):
+        assert chisquare(np.bincount(row, minlength=3), 20_000 * expected).pvalue > 1e-3
+    pairs = np.bincount(3 * z[0, ::2] + z[0, 1::2], minlength=9)  # and are independent
+    assert chisquare(pairs, 10_000 * np.outer(weights[0], weights[0]).ravel()).pvalue > 1e-3
+
+
+def test_draws_have_the_membership(rng):
+    scores = 2.0 * rng.normal(size=(1, 3, 3))
+    structure = Independent([0.2, 0.3, 0.5])
+    membership = to_numpy(structure.membership(scores, {}))[0]
+    draws = structure.draw(np.repeat(scores, 20_000, axis=0), {}, rng=rng)
+    assert draws.shape == (20_000, 3)
+    for column, expected in zip(draws.T, membership, strict=True):
+        assert chisquare(np.bincount(column, minlength=3), 20_000 * expected).pvalue > 1e-3
+
+
+def test_draws_are_repeatable(rng):
+    scores = rng.normal(size=(4, 5, 3))
+    structure = Independent([0.2, 0.3, 0.5])
+    draws = [structure.draw(scores, {}, rng=np.random.default_rng(1)) for _ in range(2)]
+    np.testing.assert_array_equal(*draws)
+
+
+def test_gradient_of_log_prob(rng):
+    """The gradient of log q(z | y) in the scores is the indicator minus the membership."""
+    scores = torch.tensor(rng.normal(size=(2, 4, 3)), requires_grad=True)
+    z, mask = rng.integers(3, size=(2, 4)), rng.random((2, 4)) < 0.7
+    structure = Independent([0.2, 0.3, 0.5])
+    with torch.enable_grad():
+        structure.log_prob(z, scores, {}, mask).sum().backward()
+    membership = to_numpy(structure.membership(scores.detach(), {}))
+    expected = (np.eye(3)[z] - membership) * mask[..., None]
+    np.testing.assert_allclose(scores.grad, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "weights", [[0.5, 0.6], [1.5, -0.5], [0.0, 1.0], [[0.5, 0.5]], 1.0, [np.nan, 1.0]], ids=str
+)
+def test_bad_fixed_weights(weights):
+    with pytest.raises(
+        ValueError, match="weights: expected a parameter's name or positive numbers"
+    ):
+        Independent(weights)
+
+
+def test_number_of_components():
+    assert Independent("pi").num_components({"mu": (2,), "pi": (4,)}) == 4
+    assert Independent([0.5, 0.5]).num_components({}) == 2
+    with pytest.raises(
+        ValueError, match=r"expected a parameter named 'pi' in the prior, got \['mu'\]"
+    ):
+        Independent("pi").num_components({"mu": (2,)})
+    with pytest.raises(ValueError, match=r"'pi' must have shape \(K,\) per data set, got \(\)"):
+        Independent("pi").num_components({"pi": ()})
+
+
+def test_repr():
+    assert repr(Independent("pi")) == "Independent(weights='pi')"
