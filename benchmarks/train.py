@@ -60,7 +60,6 @@ def train(name: str, folder: Path, budget: dict):
     losses: dict = {}
     for index, phase in enumerate(budget["phases"]):
         phase = dict(phase)
-        workflow.seed += index > 0  # new data in every phase
         workflow.initial_learning_rate = phase.pop("learning_rate")
         workflow.checkpoint = folder / f"{name}_{index}.npz"
         workflow.fit_online(**phase, resume=True, verbose=0, callbacks=[log])

@@ -23,7 +23,7 @@ def _write(path: Path, arrays: dict) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     try:
         np.savez(temporary, **arrays)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -64,8 +64,7 @@ def _assign(prefix: str, variables, arrays: dict, path: Path) -> None:
     for key, variable in zip(stored, variables, strict=True):
         if arrays[key].shape != tuple(variable.shape):
             raise ValueError(
-                f"{path}: expected {key} of shape {tuple(variable.shape)}, "
-                f"got {arrays[key].shape}."
+                f"{path}: expected {key} of shape {tuple(variable.shape)}, got {arrays[key].shape}."
             )
     for key, variable in zip(stored, variables, strict=True):
         variable.assign(arrays[key])

@@ -77,7 +77,9 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         if self.built:
             return
         super().build(data_shapes)
-        constrained = sum(shape[0] if shape else 1 for shape in self.model.parameter_shapes.values())
+        constrained = sum(
+            shape[0] if shape else 1 for shape in self.model.parameter_shapes.values()
+        )
         self.parameter_standardizer.build((None, constrained))
         codes = self.encoder.compute_output_shape(data_shapes["summary_variables"])
         self.emission_scorer.build(codes, (None, constrained + self.model.num_unconstrained))
@@ -167,9 +169,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         draws = self.sampler.sample(
             self.inference_network, num_samples=num_samples, conditions=summary, seed=seed
         )
-        draws = self.standardizer.maybe_standardize(
-            draws, key="inference_variables", forward=False
-        )
+        draws = self.standardizer.maybe_standardize(draws, key="inference_variables", forward=False)
         return keras.ops.convert_to_numpy(draws)
 
     def log_prob_unconstrained(self, conditions: dict, u: np.ndarray) -> np.ndarray:

@@ -113,7 +113,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_every = checkpoint_every
         self.checkpoint_filepath = None  # BayesFlow's own checkpoints are not atomic
-        self.history, self.losses = None, {}
+        self.history, self.losses, self.num_fits = None, {}, 0
         self._needs_compile = True
         self._build()
 
@@ -141,7 +141,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         Parameters
         ----------
         epochs, num_batches_per_epoch, batch_size : int
-            N and R are drawn anew for each batch.
+            N and R are drawn anew for each block of eight batches. A second call brings new data.
         resume : bool
             Go on from the workflow's checkpoint file if there is one; the data and learning rates
             of the remaining epochs are those of an uninterrupted run.
@@ -162,7 +162,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
             batch_size=batch_size,
             num_batches=num_batches_per_epoch,
             adapter=self.adapter,
-            seed=self.seed,
+            seed=self.seed + self.num_fits,
             pad=keras.backend.backend() == "jax" if pad is None else pad,
             augmentations=kwargs.pop("augmentations", None),
         )
@@ -173,7 +173,9 @@ class MixtureWorkflow(bf.BasicWorkflow):
             dataset, epochs, "online", keep_optimizer, validation_data, resume=resume, **kwargs
         )
 
-    def _fit(self, dataset, epochs, strategy, keep_optimizer, validation_data, *, resume=False, **kwargs):
+    def _fit(
+        self, dataset, epochs, strategy, keep_optimizer, validation_data, *, resume=False, **kwargs
+    ):
         callbacks = list(kwargs.pop("callbacks", None) or [])
         first = 0
         if resume and self.checkpoint is not None and self.checkpoint.exists():
@@ -192,6 +194,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
             dataset, epochs, strategy, keep_optimizer, validation_data,
             callbacks=callbacks, initial_epoch=first, **kwargs,
         )  # fmt: skip
+        self.num_fits += 1
         for name, values in history.history.items():
             self.losses.setdefault(name, []).extend(values)
         return history
@@ -265,7 +268,11 @@ class MixtureWorkflow(bf.BasicWorkflow):
     def log_prob_unconstrained(self, data, u: np.ndarray) -> np.ndarray:
         """log q(u | y) on the unconstrained scale, (B, S), for u of shape (B, S, D)."""
         data = self.model.check_data(data)
-        if np.ndim(u) != 3 or len(u) != len(data["y"]) or u.shape[-1] != self.model.num_unconstrained:
+        if (
+            np.ndim(u) != 3
+            or len(u) != len(data["y"])
+            or u.shape[-1] != self.model.num_unconstrained
+        ):
             raise ValueError(
                 f"u: expected shape ({len(data['y'])}, S, {self.model.num_unconstrained}), "
                 f"got {np.shape(u)}."
@@ -279,7 +286,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         return np.concatenate(parts).astype("float64")
 
     def membership(self, data, parameters) -> np.ndarray:
-        """Amortized p(z_i = k | y, theta), (B, S, N, K), at given parameters {name: (B, S, ...)}."""
+        """Amortized p(z_i = k | y, theta), (B, S, N, K), at parameters {name: (B, S, ...)}."""
         data = self.model.check_data(data)
         return self.estimator.membership(data, self.model.unconstrain(parameters))
 

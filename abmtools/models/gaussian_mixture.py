@@ -105,7 +105,9 @@ class GaussianMixture(MixtureModel):
         means = np.empty((batch_size, num_components))
         todo = np.arange(batch_size)
         while todo.size:  # draw, reject unless ordered
-            proposal = rng.normal(self.means_location, self.means_scale, (todo.size, num_components))
+            proposal = rng.normal(
+                self.means_location, self.means_scale, (todo.size, num_components)
+            )
             accepted = np.all(np.diff(proposal, axis=1) > 0, axis=1)
             means[todo[accepted]] = proposal[accepted]
             todo = todo[~accepted]

@@ -195,7 +195,9 @@ class MixtureModel:
             Parameters (B, ...), ``"z"`` (B, N) and what the emission returns.
         """
         parameters = self.prior(rng, batch_size)
-        return parameters | self.simulate_data(parameters, rng=rng, num_obs=num_obs, num_reps=num_reps)
+        return parameters | self.simulate_data(
+            parameters, rng=rng, num_obs=num_obs, num_reps=num_reps
+        )
 
     def simulate_data(
         self, parameters, *, rng, num_obs: int | None = None, num_reps: int | None = None
@@ -236,7 +238,9 @@ class MixtureModel:
             If the model has no `log_emission`, or data or parameters are not as the model has them.
         """
         if self.log_emission is None:
-            raise ValueError(f"{self.name} has no log_emission: its emission can only be simulated.")
+            raise ValueError(
+                f"{self.name} has no log_emission: its emission can only be simulated."
+            )
         data = self.check_data(data)
         own = {name: parameters[name] for name in self.parameter_names if name in parameters}
         parameters = self.space.check(own)
@@ -288,8 +292,8 @@ class MixtureModel:
             for name, value in parameters.items():
                 if np.ndim(value) < 1 or len(value) != batch_size:
                     raise ValueError(
-                        f"prior: expected {name!r} of shape (batch_size, ...) = ({batch_size}, ...), "
-                        f"got {np.shape(value)}."
+                        f"prior: expected {name!r} of shape (batch_size, ...), here "
+                        f"({batch_size}, ...), got {np.shape(value)}."
                     )
             shapes.append({name: np.shape(value)[1:] for name, value in parameters.items()})
         if shapes[0] != shapes[1]:
@@ -347,7 +351,9 @@ def _draw_size(rng, limits: tuple[int, int], value: int | None, argument: str) -
 def _leading(model: MixtureModel, parameters: Mapping) -> tuple:
     """Leading axes (B, S) of a dictionary of parameters."""
     name = model.parameter_names[0]
-    return np.shape(parameters[name])[: np.ndim(parameters[name]) - len(model.parameter_shapes[name])]
+    return np.shape(parameters[name])[
+        : np.ndim(parameters[name]) - len(model.parameter_shapes[name])
+    ]
 
 
 def _numpy(x) -> np.ndarray:

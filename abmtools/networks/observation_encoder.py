@@ -58,7 +58,7 @@ class ObservationEncoder(keras.Layer):
         self.built = True
 
     def adapt(self, x, mask=None) -> None:
-        """Set location and scale from what is observed of simulated data x, in the input's layout."""
+        """Set location and scale from what is observed of simulated inputs x."""
         x = keras.ops.convert_to_numpy(x)
         observed = np.ones(x.shape[:2]) if mask is None else keras.ops.convert_to_numpy(mask)
         if self.replicates:

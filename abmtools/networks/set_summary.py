@@ -58,7 +58,6 @@ class SetSummary(bf.networks.SummaryNetwork):
     ):
         super().__init__(**kwargs)
         self.supports_masking = True  # and uses it up: see compute_mask
-        self.supports_masking = True
         self.encoder = encoder
         self.summary_dim, self.width = summary_dim, width
         self.num_assignments, self.pooled_widths = num_assignments, tuple(pooled_widths)

@@ -87,6 +87,9 @@ def context() -> Iterator[None]:
     """
     with mpl.rc_context(SETTINGS):
         yield
+        interactive = mpl.is_interactive()
+    # A notebook turns interactive mode on with its first figure; leaving the context undoes that.
+    mpl.interactive(interactive)
 
 
 def component_color(k: int) -> str:
