@@ -89,7 +89,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
             keras.utils.set_random_seed(seed)
         self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self.model = model
-        # NumPy pads seeds with zeros: a fourth number keeps clear of training's (seed, epoch, block)
+        # NumPy pads short seeds with zeros: a fourth number keeps clear of training's three.
         self.simulator = ModelSimulator(model, (self.seed, 0, 0, 1))
         if summary_network is not None and encoder is not None:
             raise ValueError("encoder: leave it out, the summary_network holds the shared encoder.")
