@@ -7,10 +7,8 @@ is what make train sets. The weights serve either backend.
 """
 
 import argparse
-import copy
 import hashlib
 import json
-import math
 import os
 import platform
 import tempfile
@@ -30,14 +28,13 @@ from abmtools.diagnostics import gap_to_exact
 from abmtools.inference.checkpoint import save_weights
 from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
 
-# Phases one after the other, each with a cosine schedule of its own: most of the posterior's gap
-# goes while the learning rate falls, and larger batches take the noise out of the end.
 BUDGETS = {
     "gaussian_mixture": {
         "seed": 2025,
-        "phases": [
-            {"epochs": 80, "num_batches_per_epoch": 5000, "batch_size": 64, "learning_rate": 2e-3},
-        ],
+        "initial_learning_rate": 2e-3,
+        "epochs": 80,
+        "num_batches_per_epoch": 5000,
+        "batch_size": 64,
     },
 }
 
@@ -56,16 +53,14 @@ class Log(keras.callbacks.Callback):
 
 def train(name: str, folder: Path, budget: dict):
     """Train, or go on with training; return the workflow and the seconds of this run."""
-    workflow, log = ARCHITECTURES[name](seed=budget["seed"]), Log()
-    losses: dict = {}
-    for index, phase in enumerate(budget["phases"]):
-        phase = dict(phase)
-        workflow.initial_learning_rate = phase.pop("learning_rate")
-        workflow.checkpoint = folder / f"{name}_{index}.npz"
-        workflow.fit_online(**phase, resume=True, verbose=0, callbacks=[log])
-        for key, values in workflow.losses.items():
-            losses.setdefault(key, []).extend(values)
-    workflow.losses = losses
+    workflow = ARCHITECTURES[name](
+        seed=budget["seed"],
+        initial_learning_rate=budget["initial_learning_rate"],
+        checkpoint=folder / f"{name}.npz",
+    )
+    log = Log()
+    sizes = {key: budget[key] for key in ("epochs", "num_batches_per_epoch", "batch_size")}
+    workflow.fit_online(**sizes, resume=True, verbose=0, callbacks=[log])
     return workflow, time.perf_counter() - log.start
 
 
@@ -117,8 +112,7 @@ def _config(layer) -> dict:
 
 
 def _num_datasets(budget: dict) -> int:
-    sizes = ("epochs", "num_batches_per_epoch", "batch_size")
-    return sum(math.prod(phase[size] for size in sizes) for phase in budget["phases"])
+    return budget["epochs"] * budget["num_batches_per_epoch"] * budget["batch_size"]
 
 
 def main() -> None:
@@ -127,9 +121,8 @@ def main() -> None:
     parser.add_argument("--shorten", type=float, default=1, help="train so many times shorter")
     parser.add_argument("--output", type=Path, help="instead of the package's own folder")
     arguments = parser.parse_args()
-    budget = copy.deepcopy(BUDGETS[arguments.model])
-    for phase in budget["phases"]:
-        phase["epochs"] = max(1, round(phase["epochs"] / arguments.shorten))
+    budget = dict(BUDGETS[arguments.model])
+    budget["epochs"] = max(1, round(budget["epochs"] / arguments.shorten))
     checkpoints = Path(os.environ.get("CHECKPOINTS", tempfile.gettempdir()))
     workflow, seconds = train(arguments.model, checkpoints, budget)
     folder = arguments.output or Path(str(weights_folder(arguments.model)))

@@ -8,8 +8,9 @@ Replicates are exchangeable, so their code is a function of pooled features
 
 with a small learned layer h and a constant c. The linear features are there because they are
 sufficient for an exponential family with natural statistic y; whatever else is needed, h learns.
-Observations without replicates are passed on as they are. Data are first standardized by a mean
-and a scale that `adapt` takes from simulations.
+Observations without replicates are passed on with their squares, :math:`e_i = (y_i, y_i^2 - 1)`,
+the natural statistics of a normal with unknown location and scale. Data are first standardized by
+a mean and a scale that `adapt` takes from simulations.
 """
 
 import keras
@@ -71,7 +72,8 @@ class ObservationEncoder(keras.Layer):
     def call(self, x):
         """Codes of shape (B, N, E) for observations x."""
         if not self.replicates:
-            return (x - self.location) / self.scale
+            y = (x - self.location) / self.scale
+            return keras.ops.concatenate([y, y**2 - 1], axis=-1)
         y = (x[..., :-1] - self.location) / self.scale
         mask = x[..., -1]
         mean = masked_mean(y, mask)
@@ -83,7 +85,7 @@ class ObservationEncoder(keras.Layer):
 
     def compute_output_shape(self, input_shape):
         if not self.replicates:
-            return tuple(input_shape)
+            return (*input_shape[:-1], 2 * input_shape[-1])
         features = 2 * (input_shape[-1] - 1) + 1
         return (*input_shape[:-2], features + (self.width if self.hidden is not None else 0))
 

@@ -61,10 +61,10 @@ class SetSummary(bf.networks.SummaryNetwork):
         self.encoder = encoder
         self.summary_dim, self.width = summary_dim, width
         self.num_assignments, self.pooled_widths = num_assignments, tuple(pooled_widths)
-        self.features = keras.layers.Dense(width, activation="relu")
+        self.features = keras.layers.Dense(width, activation="relu", **_spread(1.0))
         self.first = self._make_pooled_layers()
         if num_assignments:
-            self.code_gates = keras.layers.Dense(num_assignments)
+            self.code_gates = keras.layers.Dense(num_assignments, **_spread(2.0))
             self.summary_gates = keras.layers.Dense(num_assignments, use_bias=False)
             self.second = self._make_pooled_layers()
 
@@ -121,6 +121,20 @@ class SetSummary(bf.networks.SummaryNetwork):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**deserialize(config, custom_objects=custom_objects))
+
+
+def _spread(slope: float) -> dict:
+    """Initializers that spread a layer's kinks or thresholds over the range of the codes.
+
+    With biases of zero all of them would lie at the mean, and pooled features of one number would
+    be two different ones. Codes have a scale of about one.
+    """
+    return {
+        "kernel_initializer": keras.initializers.VarianceScaling(
+            slope**2, mode="fan_in", distribution="untruncated_normal"
+        ),
+        "bias_initializer": keras.initializers.RandomUniform(-2 * slope, 2 * slope),
+    }
 
 
 def _build_layers(layers, size: int) -> None:
