@@ -791,7 +791,7 @@ def test_own_model_end_to_end(rng):
     model = lognormal_model()
     workflow = MixtureWorkflow(model, seed=1)
     history = workflow.fit_online(epochs=3, num_batches_per_epoch=15, batch_size=16, verbose=0)
-    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert history.history["posterior_loss"][-1] < history.history["posterior_loss"][0]
     data = model.simulate(4, rng=rng, num_obs=15)
     posterior = workflow.sample(conditions=data, num_samples=25, seed=1)
     shapes = {name: x.shape for name, x in posterior.parameters.items()}

@@ -519,12 +519,12 @@ BAD_MODELS = {
     "no batch axis": (
         {"prior": prior_with(sigma=lambda size: 1.0)},
         ValueError,
-        r"prior: expected 'sigma' of shape \(batch_size, ...\) = \(2, ...\), got \(\)",
+        r"prior: expected 'sigma' of shape \(batch_size, ...\), here \(2, ...\), got \(\)",
     ),
     "batch size ignored": (
         {"prior": prior_with(sigma=lambda size: np.ones(2))},
         ValueError,
-        r"'sigma' of shape \(batch_size, ...\) = \(3, ...\), got \(2,\)",
+        r"'sigma' of shape \(batch_size, ...\), here \(3, ...\), got \(2,\)",
     ),
     "shape changes": (
         {"prior": prior_with(sigma=lambda size: np.ones((size, size)))},
