@@ -1,7 +1,8 @@
 """Train a shipped network from scratch: ``make train MODEL=gaussian_mixture``.
 
 Writes ``weights.npz`` and ``card.json`` to abmtools/inference/weights/MODEL. The state of training
-is kept in a checkpoint (CHECKPOINTS, or a temporary folder), from which an interrupted run goes on.
+is kept in a checkpoint (CHECKPOINTS, or a temporary folder), from which an interrupted run goes on;
+a finished run deletes it.
 Steps are small, so a backend that compiles them is several times faster: KERAS_BACKEND=jax, which
 is what make train sets. The weights serve either backend.
 """
@@ -40,28 +41,41 @@ BUDGETS = {
 
 
 class Log(keras.callbacks.Callback):
-    """One line per epoch, with the time since the start."""
+    """One line per epoch, and its seconds in a file, so that interrupted runs add up."""
 
-    def __init__(self):
+    def __init__(self, path: Path):
         super().__init__()
+        self.path = path
+
+    def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self.start
+        with self.path.open("a") as file:
+            file.write(f"{seconds}\n")
         losses = ", ".join(f"{name} {value:.4f}" for name, value in sorted((logs or {}).items()))
-        print(f"epoch {epoch + 1}: {time.perf_counter() - self.start:.0f} s, {losses}", flush=True)
+        print(f"epoch {epoch + 1}: {seconds:.0f} s, {losses}", flush=True)
 
 
 def train(name: str, folder: Path, budget: dict):
-    """Train, or go on with training; return the workflow and the seconds of this run."""
+    """Train, or go on with training; return the workflow and the seconds it took in all."""
+    label = f"{name}_{budget['epochs']}"  # a shortened run has another schedule
+    checkpoint, timing = folder / f"{label}.npz", folder / f"{label}.seconds"
+    if not checkpoint.exists():
+        timing.unlink(missing_ok=True)
     workflow = ARCHITECTURES[name](
         seed=budget["seed"],
         initial_learning_rate=budget["initial_learning_rate"],
-        checkpoint=folder / f"{name}.npz",
+        checkpoint=checkpoint,
     )
-    log = Log()
     sizes = {key: budget[key] for key in ("epochs", "num_batches_per_epoch", "batch_size")}
-    workflow.fit_online(**sizes, resume=True, verbose=0, callbacks=[log])
-    return workflow, time.perf_counter() - log.start
+    folder.mkdir(parents=True, exist_ok=True)
+    workflow.fit_online(**sizes, resume=True, verbose=0, callbacks=[Log(timing)])
+    seconds = sum(float(line) for line in timing.read_text().split())
+    for path in (checkpoint, timing):
+        path.unlink()
+    return workflow, seconds
 
 
 def make_card(name: str, workflow, budget: dict, seconds: float) -> dict:
@@ -84,7 +98,7 @@ def make_card(name: str, workflow, budget: dict, seconds: float) -> dict:
             "num_weights": int(estimator.count_params()),
         },
         "budget": budget | {"num_datasets": _num_datasets(budget)},
-        "hardware": f"{platform.machine()}, one CPU core",
+        "hardware": f"{platform.machine()}, {', '.join(keras.distribution.list_devices())}",
         "seconds": round(seconds),
         "versions": {package: version(package) for package in packages},
         "python": platform.python_version(),
@@ -131,8 +145,6 @@ def main() -> None:
     card = make_card(arguments.model, workflow, budget, seconds)
     card["sha256"] = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    history = {key: [round(v, 5) for v in values] for key, values in workflow.losses.items()}
-    (folder / "history.json").write_text(json.dumps(history) + "\n")
     print(json.dumps(card, indent=2))
 
 

@@ -10,6 +10,8 @@ from functools import cached_property
 import numpy as np
 from arviz_base import from_dict
 
+from ..structures.categorical import draw_categorical
+
 __all__ = ["MixturePosterior"]
 
 
@@ -103,9 +105,7 @@ class MixturePosterior:
 
     def draw_indicators(self, *, seed: int) -> np.ndarray:
         """Draws z ~ p(z | y), one path per draw of theta: integers (B, S, N)."""
-        rng = np.random.default_rng(seed)
-        edges = np.cumsum(self.membership, axis=-1)[..., :-1]
-        return (rng.random((*self.membership.shape[:-1], 1)) > edges).sum(axis=-1)
+        return draw_categorical(np.random.default_rng(seed), self.membership)
 
     def to_arviz(self):
         """An ArviZ ``DataTree`` with groups ``posterior`` and ``observed_data``.

@@ -9,36 +9,22 @@ import hashlib
 import json
 from importlib.resources import files
 
-import bayesflow as bf
-import keras
-
 from ..models import GaussianMixture
-from ..networks import EmissionScorer, ObservationEncoder, SetSummary
+from ..networks import ObservationEncoder
 from .checkpoint import load_weights
 from .workflow import MixtureWorkflow
 
 __all__ = ["ARCHITECTURES", "load_card", "load_pretrained", "weights_folder"]
 
 
-def gaussian_mixture(*, seed: int | None = None, **kwargs) -> MixtureWorkflow:
-    """The first case study's workflow, untrained.
+def gaussian_mixture(**kwargs) -> MixtureWorkflow:
+    """The first case study's workflow, untrained; options are those of `MixtureWorkflow`.
 
     With a known scale the replicates' mean and number are sufficient, so the encoder needs no
-    learned replicate features.
+    learned replicate features. All else is as for any model.
     """
-    if seed is not None:  # Keras draws the initializers' seeds as the networks are made
-        keras.utils.set_random_seed(seed)
     encoder = ObservationEncoder(replicates=True, width=0)
-    return MixtureWorkflow(
-        GaussianMixture(),
-        summary_network=SetSummary(encoder),
-        inference_network=bf.networks.CouplingFlow(
-            depth=4, subnet_kwargs={"widths": (64, 64), "dropout": 0.0, "activation": "silu"}
-        ),
-        emission_scorer=EmissionScorer(3),
-        seed=seed,
-        **kwargs,
-    )
+    return MixtureWorkflow(GaussianMixture(), encoder=encoder, **kwargs)
 
 
 ARCHITECTURES = {"gaussian_mixture": gaussian_mixture}

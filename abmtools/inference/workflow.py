@@ -22,7 +22,7 @@ from .posterior import MixturePosterior
 __all__ = ["ExtrapolationWarning", "MixtureWorkflow"]
 
 ROWS_PER_BATCH = 20_000  # parameter draws at a time: their flow activations stay in cache
-NUM_ADAPT = 256  # simulated data sets from which scales and the summary's whitening are taken
+NUM_ADAPT = 256  # simulated data sets from which the encoder takes the data's location and scale
 
 
 class ExtrapolationWarning(UserWarning):

@@ -9,7 +9,6 @@ scores into membership probabilities give the exact ones, and the likelihood
 .. math:: p(y \mid \theta) = \sum_z p(z \mid \theta) \prod_i p(y_i \mid z_i, \theta) .
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 
 import keras
@@ -17,6 +16,7 @@ import numpy as np
 
 from .data import ObservedData
 from .parameters import ParameterSpace
+from .probe import probe_emission, probe_prior
 
 __all__ = ["MixtureModel"]
 
@@ -103,7 +103,7 @@ class MixtureModel:
         self.name = name or type(self).__name__
         self.num_obs = _range(num_obs, "num_obs")
         self.num_reps = None if num_reps is None else _range(num_reps, "num_reps")
-        shapes = self._probe_prior()
+        shapes = probe_prior(prior)
         self.space = ParameterSpace(shapes, constraints or {})
         self.num_components = structure.num_components(shapes)
         for name in structure.simplex_parameters:
@@ -112,7 +112,7 @@ class MixtureModel:
                     f"constraints: expected abmtools.simplex for {name!r}, which holds the "
                     f"structure's probabilities, got {self.space.constraints[name]!r}."
                 )
-        self.num_features = self._probe_emission()
+        self.num_features = probe_emission(self)
 
     # --- what the model is made of ---------------------------------------------------------
 
@@ -277,58 +277,6 @@ class MixtureModel:
             raise ValueError(f"{self.name} has no log_prior.")
         log_likelihood = self.log_likelihood(data, parameters)  # checks the parameters
         return np.asarray(self.log_prior(parameters)) + log_likelihood
-
-    # --- probing the user's functions ------------------------------------------------------
-
-    def _probe_prior(self) -> dict[str, tuple]:
-        """Event shapes of the parameters, from two small draws."""
-        shapes = []
-        for batch_size in (2, 3):
-            parameters = self.prior(np.random.default_rng(0), batch_size)
-            if not isinstance(parameters, Mapping) or not parameters:
-                raise TypeError(
-                    f"prior: expected a dictionary of arrays, got {type(parameters).__name__}."
-                )
-            for name, value in parameters.items():
-                if np.ndim(value) < 1 or len(value) != batch_size:
-                    raise ValueError(
-                        f"prior: expected {name!r} of shape (batch_size, ...), here "
-                        f"({batch_size}, ...), got {np.shape(value)}."
-                    )
-            shapes.append({name: np.shape(value)[1:] for name, value in parameters.items()})
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"prior: shapes change with the batch size: {shapes[0]}, {shapes[1]}.")
-        return shapes[0]
-
-    def _probe_emission(self) -> int:
-        """Number of features of an observation (or of a replicate), from a small simulation."""
-        takes_reps = len(inspect.signature(self.emission).parameters) > 3
-        if takes_reps != (self.num_reps is not None):
-            raise ValueError(
-                "emission: expected emission(rng, parameters, z, num_reps) exactly when the model "
-                f"has num_reps, got num_reps={self.num_reps} and "
-                f"{'a' if takes_reps else 'no'} fourth argument."
-            )
-        rng = np.random.default_rng(0)
-        try:
-            simulated = self.simulate(3, rng=rng, num_obs=self.num_obs[0])
-        except (IndexError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"emission: failed with parameters of shapes {self.parameter_shapes} and "
-                f"indicators 0 to {self.num_components - 1}: {error!r}."
-            ) from error
-        self.space.check({name: simulated[name] for name in self.parameter_names})
-        if "y" not in simulated:
-            raise ValueError(f'emission: expected a key "y", got {sorted(simulated)}.')
-        shape = np.shape(simulated["y"])
-        base = 2 if self.num_reps is None else 3
-        features = shape[base:]
-        if shape[:2] != (3, self.num_obs[0]) or len(shape) < base or features[1:] or 1 in features:
-            raise ValueError(
-                f'emission: expected "y" of shape (B, N{", R" if base == 3 else ""}[, D]) = '
-                f"(3, {self.num_obs[0]}, ...), without an axis D of length one, got {shape}."
-            )
-        return features[0] if features else 1
 
 
 def _range(value, argument: str) -> tuple[int, int]:

@@ -8,11 +8,11 @@ In an exponential family that log density is an inner product of statistics of t
 and functions of the parameters, :math:`T(y_i)^\top \eta_k(\theta) - A_k(\theta)`. The scorer has
 the same form, with both sides learned:
 
-.. math:: f_k(y_i, \theta) = \varphi(e_i)^\top \psi_k(\theta) .
+.. math:: f_k(y_i, \theta) = \varphi(e_i)^\top \psi_k(\theta) / \sqrt{r}
 
-It is exact for exponential families and approximates any smooth log density as the rank grows.
-Its price is the point: N evaluations of :math:`\varphi`, S of :math:`\psi`, and one matrix product
-give all N x S x K scores of S posterior draws.
+with vectors of length r, the rank. It is exact for exponential families and approximates any smooth
+log density as the rank grows. Its price is the point: N evaluations of :math:`\varphi`, S of
+:math:`\psi`, and one matrix product give all N x S x K scores of S posterior draws.
 """
 
 import keras
@@ -30,7 +30,7 @@ class EmissionScorer(keras.Layer):
     num_components : int
         K.
     rank : int
-        Length of the inner product.
+        Length r of the vectors phi and psi.
     observation_widths, parameter_widths : sequence of int
         Hidden layers of phi and psi; their inputs also skip to the output layer.
     activation : str

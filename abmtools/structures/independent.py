@@ -13,6 +13,8 @@ likelihood of :math:`y_i`. Scores may contain any constant per observation; it c
 import keras
 import numpy as np
 
+from .categorical import draw_categorical
+
 __all__ = ["Independent"]
 
 
@@ -86,7 +88,7 @@ class Independent:
         ----------
         rng : numpy.random.Generator
         parameters : dict
-            Parameters with one leading axis (B, ...), or none of them used for fixed weights.
+            Parameters with one leading axis (B, ...); fixed weights take only B from them.
         num_obs : int
 
         Returns
@@ -98,8 +100,7 @@ class Independent:
         else:
             batch = len(next(iter(parameters.values())))
             weights = np.broadcast_to(self.weights, (batch, len(self.weights)))
-        edges = np.cumsum(weights, axis=-1)[:, None, :-1]
-        return (rng.random((len(weights), num_obs, 1)) > edges).sum(axis=-1)
+        return draw_categorical(rng, weights[:, None], (len(weights), num_obs))
 
     def log_joint_scores(self, scores, parameters):
         """log pi_k + f_ik, shape (..., N, K): everything else normalizes this."""
@@ -141,11 +142,9 @@ class Independent:
         return _masked_sum(chosen, mask)
 
     def draw(self, scores, parameters, *, rng: np.random.Generator) -> np.ndarray:
-        """Draw z ~ q(z | y, theta) by inverting the cumulative distribution; shape (..., N)."""
-        log_membership = self.log_membership(scores, parameters)
-        membership = np.exp(keras.ops.convert_to_numpy(log_membership))
-        edges = np.cumsum(membership, axis=-1)[..., :-1]
-        return (rng.random((*membership.shape[:-1], 1)) > edges).sum(axis=-1)
+        """Draw z ~ q(z | y, theta), shape (..., N)."""
+        membership = keras.ops.convert_to_numpy(self.membership(scores, parameters))
+        return draw_categorical(rng, membership)
 
 
 def _masked_sum(terms, mask):

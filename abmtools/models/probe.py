@@ -1,0 +1,64 @@
+"""Probes: what a user's prior and emission return, found out by calling them once.
+
+A model is made of functions. Calling them on tiny batches, with a generator of their own, gives
+the shapes that everything else needs, and lets mistakes surface where the model is made.
+"""
+
+import inspect
+from collections.abc import Mapping
+
+import numpy as np
+
+__all__ = ["probe_emission", "probe_prior"]
+
+
+def probe_prior(prior) -> dict[str, tuple]:
+    """Event shapes of the parameters, from two small draws."""
+    shapes = []
+    for batch_size in (2, 3):
+        parameters = prior(np.random.default_rng(0), batch_size)
+        if not isinstance(parameters, Mapping) or not parameters:
+            raise TypeError(
+                f"prior: expected a dictionary of arrays, got {type(parameters).__name__}."
+            )
+        for name, value in parameters.items():
+            if np.ndim(value) < 1 or len(value) != batch_size:
+                raise ValueError(
+                    f"prior: expected {name!r} of shape (batch_size, ...), here "
+                    f"({batch_size}, ...), got {np.shape(value)}."
+                )
+        shapes.append({name: np.shape(value)[1:] for name, value in parameters.items()})
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"prior: shapes change with the batch size: {shapes[0]}, {shapes[1]}.")
+    return shapes[0]
+
+
+def probe_emission(model) -> int:
+    """Number of features of an observation (or of a replicate), from a small simulation."""
+    takes_reps = len(inspect.signature(model.emission).parameters) > 3
+    if takes_reps != (model.num_reps is not None):
+        raise ValueError(
+            "emission: expected emission(rng, parameters, z, num_reps) exactly when the model "
+            f"has num_reps, got num_reps={model.num_reps} and "
+            f"{'a' if takes_reps else 'no'} fourth argument."
+        )
+    rng = np.random.default_rng(0)
+    try:
+        simulated = model.simulate(3, rng=rng, num_obs=model.num_obs[0])
+    except (IndexError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"emission: failed with parameters of shapes {model.parameter_shapes} and "
+            f"indicators 0 to {model.num_components - 1}: {error!r}."
+        ) from error
+    model.space.check({name: simulated[name] for name in model.parameter_names})
+    if "y" not in simulated:
+        raise ValueError(f'emission: expected a key "y", got {sorted(simulated)}.')
+    shape = np.shape(simulated["y"])
+    base = 2 if model.num_reps is None else 3
+    features = shape[base:]
+    if shape[:2] != (3, model.num_obs[0]) or len(shape) < base or features[1:] or 1 in features:
+        raise ValueError(
+            f'emission: expected "y" of shape (B, N{", R" if base == 3 else ""}[, D]) = '
+            f"(3, {model.num_obs[0]}, ...), without an axis D of length one, got {shape}."
+        )
+    return features[0] if features else 1
