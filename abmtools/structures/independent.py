@@ -143,8 +143,8 @@ class Independent:
 
     def draw(self, scores, parameters, *, rng: np.random.Generator) -> np.ndarray:
         """Draw z ~ q(z | y, theta), shape (..., N)."""
-        membership = keras.ops.convert_to_numpy(self.membership(scores, parameters))
-        return draw_categorical(rng, membership)
+        log_membership = keras.ops.convert_to_numpy(self.log_membership(scores, parameters))
+        return draw_categorical(rng, np.exp(log_membership))
 
 
 def _masked_sum(terms, mask):
