@@ -22,7 +22,7 @@ from .models import (
     simplex,
     unconstrained,
 )
-from .structures import Independent
+from .structures import Independent, Markov, persistent
 
 __version__ = "0.1.0"
 
@@ -30,6 +30,7 @@ __all__ = [
     "ExtrapolationWarning",
     "GaussianMixture",
     "Independent",
+    "Markov",
     "MixtureEstimator",
     "MixtureModel",
     "MixturePosterior",
@@ -37,6 +38,7 @@ __all__ = [
     "interval",
     "load_pretrained",
     "ordered",
+    "persistent",
     "positive",
     "simplex",
     "unconstrained",

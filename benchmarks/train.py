@@ -32,7 +32,7 @@ from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
 BUDGETS = {
     "gaussian_mixture": {
         "seed": 2025,
-        "initial_learning_rate": 2e-3,
+        "initial_learning_rate": 2.5e-3,
         "epochs": 80,
         "num_batches_per_epoch": 5000,
         "batch_size": 64,

@@ -229,14 +229,14 @@ def test_bad_fixed_weights(weights):
 
 
 def test_number_of_components():
-    assert Independent("pi").num_components({"mu": (2,), "pi": (4,)}) == 4
+    assert Independent("pi").num_components({"mu": np.ones((3, 2)), "pi": np.ones((3, 4))}) == 4
     assert Independent([0.5, 0.5]).num_components({}) == 2
     with pytest.raises(
         ValueError, match=r"expected a parameter named 'pi' in the prior, got \['mu'\]"
     ):
-        Independent("pi").num_components({"mu": (2,)})
+        Independent("pi").num_components({"mu": np.ones((3, 2))})
     with pytest.raises(ValueError, match=r"'pi' must have shape \(K,\) per data set, got \(\)"):
-        Independent("pi").num_components({"pi": ()})
+        Independent("pi").num_components({"pi": np.ones(3)})
 
 
 def test_repr():

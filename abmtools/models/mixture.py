@@ -103,9 +103,9 @@ class MixtureModel:
         self.name = name or type(self).__name__
         self.num_obs = _range(num_obs, "num_obs")
         self.num_reps = None if num_reps is None else _range(num_reps, "num_reps")
-        shapes = probe_prior(prior)
+        shapes, draws = probe_prior(prior)
         self.space = ParameterSpace(shapes, constraints or {})
-        self.num_components = structure.num_components(shapes)
+        self.num_components = structure.num_components(draws)
         for name in structure.simplex_parameters:
             if self.space.constraints[name].name != "simplex":
                 raise ValueError(

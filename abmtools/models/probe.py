@@ -12,8 +12,8 @@ import numpy as np
 __all__ = ["probe_emission", "probe_prior"]
 
 
-def probe_prior(prior) -> dict[str, tuple]:
-    """Event shapes of the parameters, from two small draws."""
+def probe_prior(prior) -> tuple[dict[str, tuple], dict[str, np.ndarray]]:
+    """Event shapes of the parameters, from two small draws, and one of these draws."""
     shapes = []
     for batch_size in (2, 3):
         parameters = prior(np.random.default_rng(0), batch_size)
@@ -30,7 +30,7 @@ def probe_prior(prior) -> dict[str, tuple]:
         shapes.append({name: np.shape(value)[1:] for name, value in parameters.items()})
     if shapes[0] != shapes[1]:
         raise ValueError(f"prior: shapes change with the batch size: {shapes[0]}, {shapes[1]}.")
-    return shapes[0]
+    return shapes[0], parameters
 
 
 def probe_emission(model) -> int:

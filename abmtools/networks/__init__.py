@@ -7,5 +7,6 @@ which p(theta | y) is conditioned, and scored against theta for p(z | y, theta).
 from .emission_scorer import EmissionScorer
 from .observation_encoder import ObservationEncoder
 from .set_summary import SetSummary
+from .soft_assignment import SoftAssignment
 
-__all__ = ["EmissionScorer", "ObservationEncoder", "SetSummary"]
+__all__ = ["EmissionScorer", "ObservationEncoder", "SetSummary", "SoftAssignment"]

@@ -2,26 +2,27 @@ r"""Set summary: a data set of exchangeable observations as one vector.
 
 The first pass is a deep set (Zaheer et al., 2017, arXiv:1703.06114) of the codes :math:`e_i`,
 
-.. math:: s_1 = \rho_1\Big( \tfrac{1}{N} \sum_i \varphi(e_i), \; \log N \Big) .
+.. math:: s_0 = \rho_0\Big( \tfrac{1}{N} \sum_i \varphi(e_i), \; \log N \Big) .
 
 Its features are placed before the data are seen, so they locate the posterior but measure it
-coarsely: what tells two close components apart is a small difference of two large averages. The
-second pass places its features where the first one points, as an E-step does,
+coarsely: what tells two close components apart is a small difference of two large averages. Each
+further pass places its features where the one before points, as an iteration of the EM algorithm
+does, and corrects the summary by what it finds there,
 
-.. math:: g_i = \sigma(A e_i + B s_1), \qquad
-          s_2 = \rho_2\Big( s_1, \; \tfrac{1}{N} \sum_i g_i, \;
-                           \tfrac{1}{N} \sum_i g_i e_i^\top, \; \log N \Big) ,
+.. math:: s_t = s_{t-1} + \rho_t\Big( s_{t-1}, \; \tfrac{1}{N} \sum_i g_t(e_i; s_{t-1}) \,
+                                (1, e_i)^\top, \; \log N \Big) ,
 
-soft assignments with their expected counts and sums. Memory traffic per observation is what costs
-time on a CPU, so each pass has one layer there and its depth in :math:`\rho`, which sees one row
-per data set.
+with the expected counts and sums of a `SoftAssignment` g. Memory traffic per observation is what
+costs time on a CPU, so a pass has one layer there and its depth in :math:`\rho`, which sees one
+row per data set.
 """
 
 import bayesflow as bf
 import keras
 from bayesflow.utils.serialization import deserialize, serializable, serialize
 
-from .pooling import masked_mean, masked_outer_mean, observed_count
+from .pooling import masked_mean, observed_count
+from .soft_assignment import SoftAssignment
 
 __all__ = ["SetSummary"]
 
@@ -38,10 +39,12 @@ class SetSummary(bf.networks.SummaryNetwork):
         Length of the summary.
     width : int
         Number of features phi of the first pass.
-    num_assignments : int
-        Number of soft assignments g of the second pass; 0 for a plain deep set.
+    num_passes : int
+        Passes with soft assignments after the first; 0 for a plain deep set.
+    num_heads, num_slots : int
+        Of each `SoftAssignment`.
     pooled_widths : sequence of int
-        Hidden layers of rho, in both passes.
+        Hidden layers of rho, in all passes.
     **kwargs
         Passed to ``bayesflow.networks.SummaryNetwork``.
     """
@@ -51,22 +54,23 @@ class SetSummary(bf.networks.SummaryNetwork):
         encoder,
         *,
         summary_dim: int = 48,
-        width: int = 64,
-        num_assignments: int = 48,
+        width: int = 32,
+        num_passes: int = 4,
+        num_heads: int = 2,
+        num_slots: int = 4,
         pooled_widths=(96,),
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.supports_masking = True  # and uses it up: see compute_mask
         self.encoder = encoder
-        self.summary_dim, self.width = summary_dim, width
-        self.num_assignments, self.pooled_widths = num_assignments, tuple(pooled_widths)
-        self.features = keras.layers.Dense(width, activation="relu", **_spread(1.0))
+        self.summary_dim, self.width, self.num_passes = summary_dim, width, num_passes
+        self.num_heads, self.num_slots = num_heads, num_slots
+        self.pooled_widths = tuple(pooled_widths)
+        self.features = keras.layers.Dense(width, activation="relu", **_spread())
         self.first = self._make_pooled_layers()
-        if num_assignments:
-            self.code_gates = keras.layers.Dense(num_assignments, **_spread(2.0))
-            self.summary_gates = keras.layers.Dense(num_assignments, use_bias=False)
-            self.second = self._make_pooled_layers()
+        self.assignments = [SoftAssignment(num_heads, num_slots) for _ in range(num_passes)]
+        self.corrections = [self._make_pooled_layers() for _ in range(num_passes)]
 
     def _make_pooled_layers(self):
         hidden = [keras.layers.Dense(width, activation="silu") for width in self.pooled_widths]
@@ -76,13 +80,14 @@ class SetSummary(bf.networks.SummaryNetwork):
         if self.built:
             return
         self.encoder.build(input_shape)
-        code = self.encoder.compute_output_shape(input_shape)[-1]
-        self.features.build((None, code))
+        codes = self.encoder.compute_output_shape(input_shape)
+        self.features.build(codes)
         _build_layers(self.first, self.width + 1)
-        if self.num_assignments:
-            self.code_gates.build((None, code))
-            self.summary_gates.build((None, self.summary_dim))
-            _build_layers(self.second, self.summary_dim + self.num_assignments * (1 + code) + 1)
+        summary = self.compute_output_shape(input_shape)
+        for assignment, correction in zip(self.assignments, self.corrections, strict=True):
+            assignment.build(codes, summary)
+            counted = assignment.compute_output_shape(codes, summary)[-1]
+            _build_layers(correction, self.summary_dim + counted + 1)
         self.built = True
 
     def adapt(self, x, mask=None) -> None:
@@ -101,19 +106,19 @@ class SetSummary(bf.networks.SummaryNetwork):
         size = keras.ops.log(observed_count(codes, mask))
         pooled = masked_mean(self.features(codes), mask)
         summary = _apply(self.first, [pooled, size])
-        if not self.num_assignments:
-            return summary
-        gates = self.code_gates(codes) + self.summary_gates(summary)[:, None]
-        assignments = keras.ops.sigmoid(gates)
-        sums = masked_outer_mean(assignments, codes, mask)
-        return _apply(self.second, [summary, masked_mean(assignments, mask), sums, size])
+        for assignment, correction in zip(self.assignments, self.corrections, strict=True):
+            expected = assignment(codes, summary, mask=mask)
+            summary = summary + _apply(correction, [summary, expected, size])
+        return summary
 
     def get_config(self):
         config = {
             "encoder": self.encoder,
             "summary_dim": self.summary_dim,
             "width": self.width,
-            "num_assignments": self.num_assignments,
+            "num_passes": self.num_passes,
+            "num_heads": self.num_heads,
+            "num_slots": self.num_slots,
             "pooled_widths": self.pooled_widths,
         }
         return super().get_config() | serialize(config)
@@ -123,17 +128,17 @@ class SetSummary(bf.networks.SummaryNetwork):
         return cls(**deserialize(config, custom_objects=custom_objects))
 
 
-def _spread(slope: float) -> dict:
-    """Initializers that spread a layer's kinks or thresholds over the range of the codes.
+def _spread() -> dict:
+    """Initializers that spread the kinks of the first pass over the range of the codes.
 
     With biases of zero all of them would lie at the mean, and pooled features of one number would
     be two different ones. Codes have a scale of about one.
     """
     return {
         "kernel_initializer": keras.initializers.VarianceScaling(
-            slope**2, mode="fan_in", distribution="untruncated_normal"
+            1.0, mode="fan_in", distribution="untruncated_normal"
         ),
-        "bias_initializer": keras.initializers.RandomUniform(-2 * slope, 2 * slope),
+        "bias_initializer": keras.initializers.RandomUniform(-2.0, 2.0),
     }
 
 

@@ -1,5 +1,6 @@
 """Structures: how the indicators depend on each other, p(z | theta)."""
 
 from .independent import Independent
+from .markov import Markov, persistent
 
-__all__ = ["Independent"]
+__all__ = ["Independent", "Markov", "persistent"]

@@ -55,21 +55,28 @@ class Independent:
     def __repr__(self) -> str:
         return f"Independent(weights={self.weights!r})"
 
-    def num_components(self, shapes: dict) -> int:
-        """K, from the parameters' event shapes."""
+    def num_components(self, parameters: dict) -> int:
+        """K, from draws of the prior {name: (B, ...)}.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or it is no vector.
+        """
         if not isinstance(self.weights, str):
             return len(self.weights)
-        if self.weights not in shapes:
+        if self.weights not in parameters:
             raise ValueError(
                 f"structure: expected a parameter named {self.weights!r} in the prior, "
-                f"got {sorted(shapes)}."
+                f"got {sorted(parameters)}."
             )
-        if len(shapes[self.weights]) != 1:
+        shape = np.shape(parameters[self.weights])[1:]
+        if len(shape) != 1:
             raise ValueError(
                 f"structure: parameter {self.weights!r} must have shape (K,) per data set, "
-                f"got {shapes[self.weights]}."
+                f"got {shape}."
             )
-        return shapes[self.weights][0]
+        return shape[0]
 
     @property
     def simplex_parameters(self) -> list[str]:

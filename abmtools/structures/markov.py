@@ -1,0 +1,441 @@
+r"""Markov indicators: a hidden Markov model's chain.
+
+.. math:: p(z_{1:T} \mid \theta) = \rho_{z_1} \prod_{t > 1} A_{z_{t-1} z_t} , \qquad
+          q(z_{1:T} \mid y, \theta) = \frac{p(z_{1:T} \mid \theta) \prod_t \exp f_{t z_t}}{
+                                      \sum_z p(z \mid \theta) \prod_t \exp f_{t z_t}}
+
+where :math:`f_{tk}` is a score of observation t under component k: a trained network's, or the
+exact :math:`\log p(y_t \mid z_t = k, \theta)`. With exact scores the sum in the denominator is the
+likelihood. Scores may contain any constant per time point; it cancels in everything else.
+
+With the forward and backward terms of `recursions`
+
+=====================  ==================================  =====================================
+filtering              :math:`p(z_t \mid y_{1:t})`         :math:`\propto \alpha_t(k)`
+prediction             :math:`p(z_{t+1} \mid y_{1:t})`     :math:`\propto \sum_j \alpha_t(j) A_{jk}`
+backward filtering     :math:`p(z_t \mid y_{t:T})`         :math:`\propto p(z_t = k) \, e^{f_{tk}} \, \beta_t(k)`
+smoothing              :math:`p(z_t \mid y_{1:T})`         :math:`\propto \alpha_t(k) \, \beta_t(k)`
+pairwise smoothing     :math:`p(z_t, z_{t+1} \mid y)`      :math:`\propto \alpha_t(j) \, A_{jk} \, e^{f_{t+1,k}} \, \beta_{t+1}(k)`
+=====================  ==================================  =====================================
+
+A missing observation has score zero for every component; the chain moves on through it. So
+sequences of different length share an array: what follows the end is masked, and says nothing.
+
+References
+----------
+Rabiner, L. R. (1989). A tutorial on hidden Markov models and selected applications in speech
+recognition. Proceedings of the IEEE, 77(2), 257-286.
+"""  # noqa: E501
+
+import keras
+import numpy as np
+from keras import ops
+
+from .categorical import draw_categorical
+from .recursions import LOWEST, backward, finite, forward, infinite, most_probable_path
+
+__all__ = ["Markov", "persistent"]
+
+INITIAL = ("uniform", "stationary")
+
+
+class Markov:
+    """Indicators that form a chain.
+
+    In all methods scores are (..., T, K), parameters {name: (..., *shape)}, and mask, a bool array
+    that broadcasts to (..., T), is False where an observation is missing.
+
+    Parameters
+    ----------
+    transition : array of shape (K, K), list of K str, str or callable
+        Fixed; or the names of the simplex parameters, (K,), that are its rows; or the name of one
+        parameter, (K, K); or a function of the parameters {name: (..., *shape)} that returns
+        (..., K, K), written with ``keras.ops``, such as `persistent`. Row j holds the
+        probabilities of what follows state j.
+    initial : str or array of shape (K,)
+        ``"uniform"``, ``"stationary"`` (the distribution that the transitions leave unchanged),
+        the name of a simplex parameter, or fixed probabilities.
+
+    Raises
+    ------
+    ValueError
+        If fixed probabilities are negative or do not sum to one.
+
+    Notes
+    -----
+    Conditional distributions given an impossible sequence, one whose every path has probability
+    zero, do not exist: asking for them is a ``ValueError``. `log_likelihood` is then -inf.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from abmtools import Markov
+    >>> structure = Markov([[0.8, 0.2], [0.3, 0.7]])
+    >>> scores = np.log([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])
+    >>> np.asarray(structure.filtering(scores, {})).round(3)
+    array([[0.9 , 0.1 ],
+           [0.75, 0.25],
+           [0.342, 0.658]])
+    >>> np.asarray(structure.most_probable_path(scores, {}))
+    array([0, 0, 0], dtype=int32)
+    """
+
+    def __init__(self, transition="transition", initial="uniform"):
+        if _is_names(transition):
+            transition = list(transition)
+        elif not (isinstance(transition, str) or callable(transition)):
+            transition = _check_fixed(transition, 2, "transition")
+        if not isinstance(initial, str):
+            initial = _check_fixed(initial, 1, "initial")
+        self.transition, self.initial = transition, initial
+
+    def __repr__(self) -> str:
+        return f"Markov(transition={self.transition!r}, initial={self.initial!r})"
+
+    # --- the chain ------------------------------------------------------------------------
+
+    @property
+    def simplex_parameters(self) -> list[str]:
+        """Names of the parameters that must be on the simplex."""
+        rows = self.transition if _is_names(self.transition) else [self.transition]
+        names = [part for part in (*rows, self.initial) if isinstance(part, str)]
+        return [name for name in names if name not in INITIAL]
+
+    def num_components(self, parameters: dict) -> int:
+        """K, from draws of the prior {name: (B, ...)}.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is missing or the probabilities are no chain's.
+        """
+        for name in self.simplex_parameters:
+            if name not in parameters:
+                raise ValueError(
+                    f"structure: expected a parameter named {name!r} in the prior, "
+                    f"got {sorted(parameters)}."
+                )
+        transition = ops.convert_to_numpy(self.transition_matrix(parameters))
+        _check_stochastic(transition, 2, "structure: transition")
+        initial = ops.convert_to_numpy(self.initial_probabilities(parameters))
+        _check_stochastic(initial, 1, "structure: initial")
+        if initial.shape[-1] != transition.shape[-1]:
+            raise ValueError(
+                f"structure: initial has {initial.shape[-1]} components, "
+                f"transition {transition.shape[-1]}."
+            )
+        return transition.shape[-1]
+
+    def transition_matrix(self, parameters):
+        """A, shape (..., K, K); a fixed one has no leading axes."""
+        if callable(self.transition):
+            return ops.convert_to_tensor(self.transition(parameters))
+        if _is_names(self.transition):
+            return ops.stack([parameters[name] for name in self.transition], axis=-2)
+        if isinstance(self.transition, str):
+            return ops.convert_to_tensor(parameters[self.transition])
+        return ops.convert_to_tensor(self.transition)
+
+    def initial_probabilities(self, parameters):
+        """p(z_1), shape (..., K)."""
+        if isinstance(self.initial, str) and self.initial == "stationary":
+            return stationary(self.transition_matrix(parameters))
+        if isinstance(self.initial, str) and self.initial == "uniform":
+            size = self.transition_matrix(parameters).shape[-1]
+            return ops.convert_to_tensor(np.full(size, 1 / size))
+        if isinstance(self.initial, str):
+            return ops.convert_to_tensor(parameters[self.initial])
+        return ops.convert_to_tensor(self.initial)
+
+    def sample(self, rng: np.random.Generator, parameters, num_obs: int) -> np.ndarray:
+        """Simulate paths.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        parameters : dict
+            Parameters with one leading axis (B, ...); a fixed chain takes only B from them.
+        num_obs : int
+            T.
+
+        Returns
+        -------
+        z : array of int, shape (B, T)
+        """
+        batch = len(next(iter(parameters.values())))
+        initial = ops.convert_to_numpy(self.initial_probabilities(parameters))
+        transition = ops.convert_to_numpy(self.transition_matrix(parameters))
+        size = transition.shape[-1]
+        initial = np.broadcast_to(initial, (batch, size))
+        edges = np.cumsum(np.broadcast_to(transition, (batch, size, size)), axis=-1)[..., :-1]
+        z = np.empty((num_obs, batch), dtype=np.int64)
+        z[0] = draw_categorical(rng, initial)
+        uniform = rng.random((num_obs, batch, 1))
+        rows = np.arange(batch)
+        for t in range(1, num_obs):
+            z[t] = (uniform[t] > edges[rows, z[t - 1]]).sum(axis=-1)
+        return np.ascontiguousarray(z.T)
+
+    # --- what is known of the states --------------------------------------------------------
+
+    def log_likelihood(self, scores, parameters, mask=None):
+        """log sum_z p(z) prod_t exp f_t(z_t), (...): with exact scores, log p(y | theta)."""
+        chain = _Chain(self, scores, parameters, mask)
+        return chain.restore(infinite(chain.forward()[1]), 0)
+
+    def log_filtering(self, scores, parameters, mask=None):
+        """log p(z_t = k | y_{1:t}, theta), (..., T, K)."""
+        chain = _Chain(self, scores, parameters, mask)
+        log_alpha, log_sum = chain.forward()
+        chain.require_possible(log_sum)
+        return chain.restore(_normalize(log_alpha), 2)
+
+    def filtering(self, scores, parameters, mask=None):
+        """p(z_t = k | y_{1:t}, theta), (..., T, K): the exponential of `log_filtering`."""
+        return ops.exp(self.log_filtering(scores, parameters, mask))
+
+    def log_prediction(self, scores, parameters, mask=None):
+        """log p(z_{t+1} = k | y_{1:t}, theta), t = 1, ..., T: (..., T, K).
+
+        The last is a forecast of the first state after the data.
+        """
+        chain = _Chain(self, scores, parameters, mask)
+        log_alpha, log_sum = chain.forward()
+        chain.require_possible(log_sum)
+        following = ops.logsumexp(log_alpha[:, :, None] + chain.log_transition, axis=1)
+        return chain.restore(_normalize(following), 2)
+
+    def log_backward_filtering(self, scores, parameters, mask=None):
+        """log p(z_t = k | y_{t:T}, theta), (..., T, K)."""
+        chain = _Chain(self, scores, parameters, mask)
+        log_beta = chain.backward()
+        chain.require_possible(chain.forward()[1])
+        log_marginal, _ = forward(
+            chain.log_initial, chain.log_transition, ops.zeros_like(chain.scores)
+        )
+        return chain.restore(_normalize(log_marginal + chain.scores + log_beta), 2)
+
+    def log_smoothing(self, scores, parameters, mask=None):
+        """log p(z_t = k | y_{1:T}, theta), (..., T, K)."""
+        chain = _Chain(self, scores, parameters, mask)
+        log_alpha, log_sum = chain.forward()
+        chain.require_possible(log_sum)
+        return chain.restore(_normalize(log_alpha + chain.backward()), 2)
+
+    def smoothing(self, scores, parameters, mask=None):
+        """p(z_t = k | y_{1:T}, theta), (..., T, K): the exponential of `log_smoothing`."""
+        return ops.exp(self.log_smoothing(scores, parameters, mask))
+
+    log_membership, membership = log_smoothing, smoothing  # as the other structures call it
+
+    def log_pairwise_smoothing(self, scores, parameters, mask=None):
+        """log p(z_t = j, z_{t+1} = k | y_{1:T}, theta), (..., T - 1, K, K)."""
+        chain = _Chain(self, scores, parameters, mask)
+        log_alpha, log_sum = chain.forward()
+        chain.require_possible(log_sum)
+        ahead = (chain.scores + chain.backward())[1:]
+        joint = log_alpha[:-1, :, None] + chain.log_transition + ahead[:, None]
+        joint = joint - ops.logsumexp(joint, axis=(1, 2), keepdims=True)
+        return chain.restore(infinite(joint), 3)
+
+    # --- paths ----------------------------------------------------------------------------
+
+    def log_prob(self, z, scores, parameters, mask=None):
+        """log q(z_{1:T} | y, theta) of paths z, (..., T); shape (...).
+
+        Indicators of missing observations are summed out: those after the end of a sequence mean
+        nothing.
+        """
+        z = ops.cast(ops.convert_to_tensor(z), "int32")
+        scores = ops.convert_to_tensor(scores)
+        both = np.broadcast_shapes(tuple(z.shape), tuple(scores.shape[:-1]))
+        scores = ops.broadcast_to(scores, (*both, scores.shape[-1]))
+        chain = _Chain(self, scores, parameters, mask)
+        _, log_sum = chain.forward()
+        chain.require_possible(log_sum)
+        agrees = z[..., None] == ops.arange(scores.shape[-1], dtype="int32")
+        if mask is not None:
+            mask = ops.cast(ops.convert_to_tensor(mask), "bool")
+            agrees = ops.logical_or(agrees, ops.logical_not(mask)[..., None])
+        agrees = chain.flatten(ops.broadcast_to(agrees, (*chain.shape, *scores.shape[-2:])), 2)
+        log_path = chain.forward(ops.where(agrees, chain.scores, LOWEST))[1]
+        return chain.restore(infinite(log_path - log_sum), 0)
+
+    def draw(self, scores, parameters, mask=None, *, rng: np.random.Generator) -> np.ndarray:
+        """Draw paths z ~ q(z_{1:T} | y, theta), (..., T), by backward sampling.
+
+        The last state is drawn from its filtering distribution, each earlier one from
+        p(z_t | z_{t+1}, y_{1:t}), which is proportional to alpha_t(z_t) A[z_t, z_{t+1}].
+        """
+        chain = _Chain(self, scores, parameters, mask)
+        log_alpha, log_sum = chain.forward()
+        chain.require_possible(log_sum)
+        log_alpha = ops.convert_to_numpy(log_alpha)
+        log_transition = ops.convert_to_numpy(chain.log_transition)
+        log_transition = np.broadcast_to(log_transition, (*log_transition.shape[:2], chain.size))
+        z = np.empty((len(log_alpha), chain.size), dtype=np.int64)
+        columns = np.arange(chain.size)
+        terms = log_alpha[-1]
+        for t in reversed(range(len(log_alpha))):
+            probabilities = np.exp(terms - terms.max(axis=0))
+            probabilities /= probabilities.sum(axis=0)
+            z[t] = draw_categorical(rng, probabilities.T)
+            if t > 0:
+                terms = log_alpha[t - 1] + log_transition[:, z[t], columns]
+        return np.ascontiguousarray(np.moveaxis(z, 0, -1)).reshape(*chain.shape, -1)
+
+    def most_probable_path(self, scores, parameters, mask=None):
+        """The path z_{1:T} with the largest q(z | y, theta), int (..., T); the Viterbi path."""
+        chain = _Chain(self, scores, parameters, mask)
+        chain.require_possible(chain.forward()[1])
+        path = most_probable_path(chain.log_initial, chain.log_transition, chain.scores)
+        return chain.restore(path, 1)
+
+
+class _Chain:
+    """One call's arrays, laid out for the `recursions`: time first, data sets flat and last."""
+
+    def __init__(self, structure: Markov, scores, parameters, mask):
+        scores = ops.convert_to_tensor(scores)
+        transition = structure.transition_matrix(parameters)
+        initial = structure.initial_probabilities(parameters)
+        if scores.shape[-1] != transition.shape[-1]:
+            raise ValueError(
+                f"scores: expected {transition.shape[-1]} components on the last axis, "
+                f"got shape {tuple(scores.shape)}."
+            )
+        if mask is not None:
+            mask = ops.cast(ops.convert_to_tensor(mask), "bool")
+            scores = ops.where(mask[..., None], scores, ops.zeros_like(scores))
+        leading = (scores.shape[:-2], transition.shape[:-2], initial.shape[:-1])
+        self.shape = np.broadcast_shapes(*(tuple(shape) for shape in leading))
+        self.size = int(np.prod(self.shape))
+        scores = ops.broadcast_to(finite(scores), (*self.shape, *scores.shape[-2:]))
+        self.scores = self.flatten(scores, 2)
+        self.log_transition = self._parameter(transition, 2)
+        self.log_initial = self._parameter(initial, 1)
+
+    def _parameter(self, probabilities, ndim: int):
+        if len(probabilities.shape) > ndim:  # else it stays without a data set axis, and broadcasts
+            event = probabilities.shape[len(probabilities.shape) - ndim :]
+            probabilities = ops.broadcast_to(probabilities, (*self.shape, *event))
+            probabilities = self.flatten(probabilities, ndim)
+        else:
+            probabilities = probabilities[..., None]
+        return ops.cast(finite(ops.log(probabilities)), self.scores.dtype)
+
+    def flatten(self, x, ndim: int):
+        """(..., *event) to (*event, M), contiguous."""
+        event = tuple(x.shape[len(x.shape) - ndim :])
+        x = ops.reshape(x, (self.size, *event))
+        return ops.copy(ops.moveaxis(x, 0, -1))
+
+    def restore(self, x, ndim: int):
+        """The inverse of `flatten`: (*event, M) to (..., *event)."""
+        event = tuple(x.shape[:ndim])
+        return ops.reshape(ops.moveaxis(x, -1, 0), (*self.shape, *event))
+
+    def forward(self, scores=None):
+        scores = self.scores if scores is None else scores
+        return forward(self.log_initial, self.log_transition, scores)
+
+    def backward(self):
+        return backward(self.log_transition, self.scores)
+
+    def require_possible(self, log_sum) -> None:
+        """Refuse sequences whose every path has probability zero."""
+        if _is_traced(log_sum):
+            return
+        possible = np.isfinite(ops.convert_to_numpy(infinite(log_sum))).reshape(self.shape)
+        if not possible.all():
+            first = np.argwhere(~possible)[0].tolist()
+            raise ValueError(
+                "scores: no path has positive probability, or a score is NaN or infinite, "
+                f"for {np.sum(~possible)} of {self.size} sequences, the first at index {first}."
+            )
+
+
+def stationary(transition):
+    """The distribution pi with pi A = pi, (..., K), of transition matrices A, (..., K, K).
+
+    It solves pi (I - A + E) = 1 with E all ones, which has one solution exactly if the chain has
+    one recurrent class.
+
+    Raises
+    ------
+    ValueError
+        If there are several stationary distributions.
+    """
+    size = transition.shape[-1]
+    system = ops.eye(size, dtype=transition.dtype) - transition + 1
+    right = ops.ones((*transition.shape[:-1], 1), dtype=transition.dtype)
+    try:
+        solution = ops.solve(ops.swapaxes(system, -1, -2), right)[..., 0]
+    except RuntimeError as error:  # torch: the system is singular
+        raise _no_stationary() from error
+    if not _is_traced(solution) and not np.all(ops.convert_to_numpy(ops.abs(solution)) < 1 + 1e-3):
+        raise _no_stationary()
+    return solution
+
+
+def _no_stationary() -> ValueError:
+    return ValueError(
+        "initial: there is more than one stationary distribution, because the transitions leave "
+        "states that never reach each other."
+    )
+
+
+def persistent(stay):
+    """Transition matrices with diagonal `stay`; the other states are equally probable.
+
+    Parameters
+    ----------
+    stay : tensor or array, shape (..., K)
+        Probabilities of staying in each state, K > 1.
+
+    Returns
+    -------
+    tensor, shape (..., K, K)
+    """
+    stay = ops.convert_to_tensor(stay)
+    size = stay.shape[-1]
+    same = ops.eye(size, dtype=stay.dtype)
+    leave = (1 - stay) / (size - 1)
+    return same * stay[..., None] + (1 - same) * leave[..., None]
+
+
+def _is_names(x) -> bool:
+    return isinstance(x, list | tuple) and all(isinstance(name, str) for name in x)
+
+
+def _normalize(log_terms):
+    """Log probabilities over axis 1 of (T, K, M)."""
+    return infinite(log_terms - ops.logsumexp(log_terms, axis=1, keepdims=True))
+
+
+def _is_traced(x) -> bool:
+    """Whether x has no value yet, because JAX is compiling."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return isinstance(x, jax.core.Tracer)
+
+
+def _check_fixed(probabilities, ndim: int, argument: str) -> np.ndarray:
+    probabilities = np.asarray(probabilities, dtype="float64")
+    if probabilities.ndim != ndim:
+        raise ValueError(f"{argument}: expected {ndim} axes, got shape {probabilities.shape}.")
+    _check_stochastic(probabilities, ndim, argument)
+    return probabilities
+
+
+def _check_stochastic(probabilities: np.ndarray, ndim: int, argument: str) -> None:
+    square = ndim == 1 or probabilities.shape[-2:-1] == probabilities.shape[-1:]
+    sums = np.abs(probabilities.sum(axis=-1) - 1) if probabilities.ndim >= ndim else np.inf
+    if not (square and np.all(probabilities >= 0) and np.all(sums < 1e-5)):
+        shape = "(..., K, K)" if ndim == 2 else "(..., K)"
+        raise ValueError(
+            f"{argument}: expected probabilities {shape} that sum to one over the last axis, got "
+            f"shape {probabilities.shape} and sums off by up to {np.max(sums):.2g}."
+        )
