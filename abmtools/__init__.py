@@ -14,6 +14,7 @@ from .inference import (
     load_pretrained,
 )
 from .models import (
+    GaussianHMM,
     GaussianMixture,
     MixtureModel,
     interval,
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ExtrapolationWarning",
+    "GaussianHMM",
     "GaussianMixture",
     "Independent",
     "Markov",

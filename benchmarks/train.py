@@ -26,15 +26,23 @@ import keras
 import numpy as np
 
 from abmtools.diagnostics import gap_to_exact
+from abmtools.inference import make_muon
 from abmtools.inference.checkpoint import save_weights
 from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
 
 BUDGETS = {
     "gaussian_mixture": {
         "seed": 2025,
-        "initial_learning_rate": 2.5e-3,
+        "learning_rate": 2.5e-3,
         "epochs": 80,
         "num_batches_per_epoch": 5000,
+        "batch_size": 64,
+    },
+    "gaussian_hmm": {
+        "seed": 2025,
+        "learning_rate": 2.5e-3,
+        "epochs": 80,
+        "num_batches_per_epoch": 2000,
         "batch_size": 64,
     },
 }
@@ -66,7 +74,9 @@ def train(name: str, folder: Path, budget: dict):
         timing.unlink(missing_ok=True)
     workflow = ARCHITECTURES[name](
         seed=budget["seed"],
-        initial_learning_rate=budget["initial_learning_rate"],
+        optimizer=make_muon(
+            budget["learning_rate"], budget["epochs"] * budget["num_batches_per_epoch"]
+        ),
         checkpoint=checkpoint,
     )
     sizes = {key: budget[key] for key in ("epochs", "num_batches_per_epoch", "batch_size")}

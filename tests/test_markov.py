@@ -94,6 +94,13 @@ def test_distributions(problem, name):
         np.testing.assert_allclose(np.exp(got[index]), expected, atol=1e-12)
 
 
+def test_filtering_and_smoothing_at_once(problem):
+    parameters, scores = problem
+    filtering, smoothing = STRUCTURE.filtering_and_smoothing(scores, parameters)
+    np.testing.assert_allclose(filtering, STRUCTURE.filtering(scores, parameters), atol=1e-14)
+    np.testing.assert_allclose(smoothing, STRUCTURE.smoothing(scores, parameters), atol=1e-14)
+
+
 def test_likelihood_and_paths(problem):
     parameters, scores = problem
     log_likelihood = to_numpy(STRUCTURE.log_likelihood(scores, parameters))
@@ -253,7 +260,7 @@ def test_impossible_states_stay_impossible(rng):
 METHODS = {
     "log_filtering": {}, "filtering": {}, "log_prediction": {}, "log_backward_filtering": {},
     "log_smoothing": {}, "smoothing": {}, "log_pairwise_smoothing": {}, "most_probable_path": {},
-    "draw": {"rng": np.random.default_rng(0)},
+    "filtering_and_smoothing": {}, "draw": {"rng": np.random.default_rng(0)},
 }  # fmt: skip
 
 

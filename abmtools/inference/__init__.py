@@ -1,6 +1,7 @@
 """Inference: estimator, workflow, posterior and trained networks."""
 
 from .estimator import MixtureEstimator
+from .optimizer import make_muon
 from .posterior import MixturePosterior
 from .pretrained import load_card, load_pretrained
 from .workflow import ExtrapolationWarning, MixtureWorkflow
@@ -12,4 +13,5 @@ __all__ = [
     "MixtureWorkflow",
     "load_card",
     "load_pretrained",
+    "make_muon",
 ]

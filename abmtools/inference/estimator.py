@@ -34,8 +34,8 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
     emission_scorer : EmissionScorer
     num_scored : int or None
         How many observations of each data set, taken from a random place, the scorer is trained
-        on in a step; None for all. Exchangeable observations make this unbiased, and it saves
-        most of the scorer's cost.
+        on in a step; None for all. For exchangeable observations this is unbiased, and saves most
+        of the scorer's cost; a chain is always scored as a whole.
     **kwargs
         Passed to ``bayesflow.estimators.BasicEstimator``.
     """
@@ -126,7 +126,8 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
             mask = keras.ops.ones(observations.shape[:2])
         mask = keras.ops.cast(mask, u.dtype)
         observed = keras.ops.sum(mask, axis=-1)
-        if stage == "training" and self.num_scored is not None and self.num_scored < size:
+        exchangeable = self.model.structure.exchangeable
+        if stage == "training" and exchangeable and (self.num_scored or size) < size:
             chosen = self._choose(keras.ops.cast(keras.ops.min(observed), "int32"))
             observations = keras.ops.take(observations, chosen, axis=1)
             z = keras.ops.take(z, chosen, axis=1)
@@ -183,8 +184,16 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         log_prob = self.inference_network.log_prob(u, conditions=summary)
         return keras.ops.convert_to_numpy(log_prob + log_det)
 
-    def membership(self, conditions: dict, u: np.ndarray) -> np.ndarray:
-        """q(z_i = k | y, theta), shape (B, S, N, K), at u, (B, S, D), for checked data."""
+    def indicators(self, conditions: dict, u: np.ndarray) -> dict[str, np.ndarray]:
+        """What is known of the indicators at u, (B, S, D), for checked data.
+
+        Returns
+        -------
+        dict
+            ``"membership"``, q(z_i = k | y, theta), (B, S, N, K). For a chain, where that is
+            smoothing, also ``"filtering"``, q(z_t = k | y_{1:t}, theta), and the ``"scores"`` from
+            which paths are drawn, of the same shape.
+        """
         adapted = self.adapter(conditions, strict=False)
         u = keras.ops.convert_to_tensor(u, dtype="float32")
         parameters = self.model.constrain(u)
@@ -192,4 +201,12 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         scores = self.emission_scorer(codes, self.parameter_features(u, parameters))
         if "summary_mask" in adapted:  # a missing observation says nothing about its component
             scores = scores * adapted["summary_mask"][:, None, :, None]
-        return keras.ops.convert_to_numpy(self.model.structure.membership(scores, parameters))
+        found = self._indicators(scores, parameters)
+        return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
+
+    def _indicators(self, scores, parameters) -> dict:
+        structure = self.model.structure
+        if structure.exchangeable:
+            return {"membership": structure.membership(scores, parameters)}
+        filtering, smoothing = structure.filtering_and_smoothing(scores, parameters)
+        return {"membership": smoothing, "filtering": filtering, "scores": scores}

@@ -7,12 +7,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import keras
 import numpy as np
 from arviz_base import from_dict
 
 from ..structures.categorical import draw_categorical
 
 __all__ = ["MixturePosterior"]
+
+INDICATOR_DIMS = {
+    "membership": ("obs", "component"),
+    "filtering": ("obs", "component"),
+    "path": ("obs",),
+    "most_probable_path": ("obs",),
+}
+PATH_SEED = 1  # of the paths in a DataTree, so that making one twice gives the same
 
 
 @dataclass(frozen=True)
@@ -27,8 +36,12 @@ class MixturePosterior:
     unconstrained : array, shape (B, S, D)
         Draws on the unconstrained scale.
     membership : array, shape (B, S, N, K)
-        p(z_i = k | y, theta_s). Where an observation is masked, its prior probability given
-        theta_s and, in a chain, the other observations.
+        p(z_i = k | y, theta_s); in a chain, smoothing. Where an observation is masked, its prior
+        probability given theta_s and, in a chain, the other observations.
+    filtering : array, shape (B, S, T, K), optional
+        Of a chain: p(z_t = k | y_{1:t}, theta_s).
+    scores : array, shape (B, S, T, K), optional
+        Of a chain: scores of each time point, log p(y_t | z_t = k, theta_s) up to a constant.
     log_prob_function : callable, optional
         log q(u | y) of the network that made the draws.
     """
@@ -37,6 +50,8 @@ class MixturePosterior:
     data: Mapping[str, np.ndarray]
     unconstrained: np.ndarray
     membership: np.ndarray
+    filtering: np.ndarray | None = field(default=None, repr=False)
+    scores: np.ndarray | None = field(default=None, repr=False)
     log_prob_function: Callable | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
@@ -86,8 +101,8 @@ class MixturePosterior:
             model=self.model,
             data={key: value[index] for key, value in self.data.items()},
             unconstrained=self.unconstrained[index],
-            membership=self.membership[index],
             log_prob_function=self.log_prob_function,
+            **{name: value[index] for name, value in self._indicators.items()},
         )
 
     def resample(self, indices: np.ndarray) -> "MixturePosterior":
@@ -100,25 +115,92 @@ class MixturePosterior:
             model=self.model,
             data=self.data,
             unconstrained=self.unconstrained[rows, indices],
-            membership=self.membership[rows, indices],
+            **{name: value[rows, indices] for name, value in self._indicators.items()},
         )
 
+    @property
+    def _indicators(self) -> dict[str, np.ndarray]:
+        """What there is of membership, filtering and scores."""
+        names = ("membership", "filtering", "scores")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    # --- indicators -----------------------------------------------------------------------
+
+    @property
+    def smoothing(self) -> np.ndarray:
+        """p(z_t = k | y_{1:T}, theta_s) of a chain, (B, S, T, K): another name of membership.
+
+        Raises
+        ------
+        ValueError
+            If the model's observations have no order.
+        """
+        self._require_chain("smoothing", filtering=True)
+        return self.membership
+
+    def sample_paths(self, *, seed: int) -> np.ndarray:
+        """Draws z_{1:T} ~ p(z | y, theta_s) of a chain, one path per draw of theta: (B, S, T).
+
+        Neighbours of a path depend on each other as in the posterior, so that any function of the
+        states, such as the number of switches, can be computed path by path.
+
+        Raises
+        ------
+        ValueError
+            If the model is no Markov chain, or the draws come without scores.
+        """
+        self._require_chain("sample_paths")
+        rng = np.random.default_rng(seed)
+        return self.model.structure.draw(self.scores, self.parameters, self._mask, rng=rng)
+
+    def most_probable_path(self) -> np.ndarray:
+        """The most probable path of a chain given each draw of theta, (B, S, T).
+
+        Raises
+        ------
+        ValueError
+            If the model is no Markov chain, or the draws come without scores.
+        """
+        self._require_chain("most_probable_path")
+        structure = self.model.structure
+        path = structure.most_probable_path(self.scores, self.parameters, self._mask)
+        return keras.ops.convert_to_numpy(path).astype(int)
+
+    @property
+    def _mask(self) -> np.ndarray | None:
+        return self.data["mask"][:, None] if "mask" in self.data else None
+
+    def _require_chain(self, name: str, *, filtering: bool = False) -> None:
+        if (self.filtering if filtering else self.scores) is None:
+            raise ValueError(
+                f"{name}: expected draws from a network for a model whose indicators form a "
+                f"chain, got {self!r}."
+            )
+
     def draw_indicators(self, *, seed: int) -> np.ndarray:
-        """Draws z ~ p(z | y), one path per draw of theta: integers (B, S, N)."""
+        """Draws z ~ p(z | y), one for each draw of theta: integers (B, S, N)."""
+        if self.scores is not None:
+            return self.sample_paths(seed=seed)
         return draw_categorical(np.random.default_rng(seed), self.membership)
 
     def to_arviz(self):
         """An ArviZ ``DataTree`` with groups ``posterior`` and ``observed_data``.
 
-        Variables are the parameters and ``membership``; dimensions are chain (one), draw, dataset
-        (only for several data sets), then ``component``, ``obs`` and ``replicate``. It saves to
-        NetCDF by its own ``to_netcdf``.
+        Variables are the parameters and ``membership``, for a chain also ``filtering``, a sampled
+        ``path`` and the ``most_probable_path`` of each draw; dimensions are chain (one), draw,
+        dataset (only for several data sets), then ``component``, ``obs`` and ``replicate``. It
+        saves to NetCDF by its own ``to_netcdf``.
 
         Returns
         -------
         xarray.DataTree
         """
         draws = self.parameters | {"membership": self.membership}
+        if self.filtering is not None:
+            draws["filtering"] = self.filtering
+        if self.scores is not None:
+            draws["path"] = self.sample_paths(seed=PATH_SEED)
+            draws["most_probable_path"] = self.most_probable_path()
         return to_datatree(
             self.model,
             draws={name: np.moveaxis(x, 0, 1)[None] for name, x in draws.items()},
@@ -133,7 +215,7 @@ def to_datatree(model, *, draws: dict, data: dict, attrs: dict):
     The axis B is called "dataset", and dropped where there is one data set.
     """
     single = len(data["y"]) == 1
-    dims = dict(model.parameter_dims) | {"membership": ("obs", "component")}
+    dims = dict(model.parameter_dims) | INDICATOR_DIMS
     dims = {name: list(dims[name] if single else ("dataset", *dims[name])) for name in draws}
     names = ["dataset", *model.observation_dims]
     dims |= {key: names[single : value.ndim] for key, value in data.items()}

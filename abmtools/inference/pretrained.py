@@ -9,7 +9,7 @@ import hashlib
 import json
 from importlib.resources import files
 
-from ..models import GaussianMixture
+from ..models import GaussianHMM, GaussianMixture
 from ..networks import ObservationEncoder
 from .checkpoint import load_weights
 from .workflow import MixtureWorkflow
@@ -27,7 +27,16 @@ def gaussian_mixture(**kwargs) -> MixtureWorkflow:
     return MixtureWorkflow(GaussianMixture(), encoder=encoder, **kwargs)
 
 
-ARCHITECTURES = {"gaussian_mixture": gaussian_mixture}
+def gaussian_hmm(**kwargs) -> MixtureWorkflow:
+    """The second case study's workflow, untrained; options are those of `MixtureWorkflow`.
+
+    As for `gaussian_mixture`, the replicates' mean and number are all that the encoder needs.
+    """
+    encoder = ObservationEncoder(replicates=True, width=0)
+    return MixtureWorkflow(GaussianHMM(), encoder=encoder, **kwargs)
+
+
+ARCHITECTURES = {"gaussian_mixture": gaussian_mixture, "gaussian_hmm": gaussian_hmm}
 
 
 def weights_folder(name: str):
@@ -53,7 +62,7 @@ def load_pretrained(name: str) -> MixtureWorkflow:
 
     Parameters
     ----------
-    name : {"gaussian_mixture"}
+    name : {"gaussian_mixture", "gaussian_hmm"}
 
     Returns
     -------

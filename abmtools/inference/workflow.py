@@ -12,12 +12,11 @@ import bayesflow as bf
 import keras
 import numpy as np
 
-from ..networks import EmissionScorer, ObservationEncoder, SetSummary
+from ..networks import EmissionScorer, ObservationEncoder, SequenceSummary, SetSummary
 from .adapter import make_adapter
 from .checkpoint import Checkpoint, load_checkpoint
 from .dataset import EpochCounter, ModelSimulator, SeededDataset
 from .estimator import MixtureEstimator
-from .optimizer import make_optimizer
 from .posterior import MixturePosterior
 
 __all__ = ["ExtrapolationWarning", "MixtureWorkflow"]
@@ -38,7 +37,9 @@ class MixtureWorkflow(bf.BasicWorkflow):
     model : MixtureModel
     encoder : ObservationEncoder, optional
     summary_network : SetSummary, optional
-        Must hold the shared encoder as its ``encoder``; if given, leave `encoder` out.
+        By default a `SequenceSummary` where the order of the observations means something, else a
+        `SetSummary`. Must hold the shared encoder as its ``encoder``; if given, leave `encoder`
+        out.
     inference_network : bayesflow.networks.InferenceNetwork, optional
         By default a narrow coupling flow of four affine layers.
     emission_scorer : EmissionScorer, optional
@@ -47,8 +48,8 @@ class MixtureWorkflow(bf.BasicWorkflow):
     initial_learning_rate : float
         Peak of the cosine schedule.
     optimizer : keras.Optimizer or type, optional
-        As in ``bayesflow.BasicWorkflow``; by default Muon for online training, see
-        `abmtools.inference.optimizer`.
+        As in ``bayesflow.BasicWorkflow``, by default Adam. For long training on JAX
+        `abmtools.inference.make_muon` gets further in the same time.
     checkpoint : path, optional
         File for the state of training, written atomically; ``fit_*(resume=True)`` goes on from it.
     checkpoint_every : int
@@ -80,7 +81,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         inference_network=None,
         emission_scorer=None,
         num_scored: int | None = 64,
-        initial_learning_rate: float = 2.5e-3,
+        initial_learning_rate: float = 3e-3,
         optimizer=None,
         checkpoint=None,
         checkpoint_every: int = 1,
@@ -97,7 +98,8 @@ class MixtureWorkflow(bf.BasicWorkflow):
             raise ValueError("encoder: leave it out, the summary_network holds the shared encoder.")
         if summary_network is None:
             encoder = encoder or ObservationEncoder(replicates=model.num_reps is not None)
-            summary_network = SetSummary(encoder)
+            exchangeable = model.structure.exchangeable
+            summary_network = SetSummary(encoder) if exchangeable else SequenceSummary(encoder)
         self.estimator = MixtureEstimator(
             model=model,
             adapter=make_adapter(model),
@@ -174,12 +176,6 @@ class MixtureWorkflow(bf.BasicWorkflow):
         return self._fit(
             dataset, epochs, "online", keep_optimizer, validation_data, resume=resume, **kwargs
         )
-
-    def build_optimizer(self, epochs: int, num_batches: int, strategy: str):
-        """As in ``bayesflow.BasicWorkflow``, with another default for online training."""
-        if self.optimizer is None and strategy == "online":
-            self.optimizer = make_optimizer(self.initial_learning_rate, epochs * num_batches)
-        return super().build_optimizer(epochs, num_batches, strategy)
 
     def _fit(
         self, dataset, epochs, strategy, keep_optimizer, validation_data, *, resume=False, **kwargs
@@ -260,17 +256,17 @@ class MixtureWorkflow(bf.BasicWorkflow):
         self._warn_if_outside(data)
         batch_size = batch_size or max(1, ROWS_PER_BATCH // num_samples)
         seed = None if seed is None else keras.random.SeedGenerator(int(seed))
-        draws, membership = [], []
+        draws, indicators = [], []
         for start in range(0, len(data["y"]), batch_size):
             part = {key: value[start : start + batch_size] for key, value in data.items()}
             draws.append(self.estimator.sample_unconstrained(part, num_samples, seed=seed))
-            membership.append(self.estimator.membership(part, draws[-1]))
+            indicators.append(self.estimator.indicators(part, draws[-1]))
         return MixturePosterior(
             model=self.model,
             data=data,
             unconstrained=np.concatenate(draws).astype("float64"),
-            membership=np.concatenate(membership),
             log_prob_function=self.log_prob_unconstrained,
+            **{name: np.concatenate([x[name] for x in indicators]) for name in indicators[0]},
         )
 
     def log_prob_unconstrained(self, data, u: np.ndarray) -> np.ndarray:
@@ -294,9 +290,25 @@ class MixtureWorkflow(bf.BasicWorkflow):
         return np.concatenate(parts).astype("float64")
 
     def membership(self, data, parameters) -> np.ndarray:
-        """Amortized p(z_i = k | y, theta), (B, S, N, K), at parameters {name: (B, S, ...)}."""
+        """Amortized p(z_i = k | y, theta), (B, S, N, K), at parameters {name: (B, S, ...)}.
+
+        For a chain this is smoothing.
+        """
         data = self.model.check_data(data)
-        return self.estimator.membership(data, self.model.unconstrain(parameters))
+        return self.estimator.indicators(data, self.model.unconstrain(parameters))["membership"]
+
+    def filtering(self, data, parameters) -> np.ndarray:
+        """Amortized p(z_t = k | y_{1:t}, theta), (B, S, T, K), at parameters {name: (B, S, ...)}.
+
+        Raises
+        ------
+        ValueError
+            If the model's observations have no order.
+        """
+        if self.model.structure.exchangeable:
+            raise ValueError(f"filtering: the observations of {self.model.name} have no order.")
+        data = self.model.check_data(data)
+        return self.estimator.indicators(data, self.model.unconstrain(parameters))["filtering"]
 
     def _warn_if_outside(self, data: dict) -> None:
         observed = data["mask"].sum(axis=1) if "mask" in data else np.array([data["y"].shape[1]])

@@ -17,6 +17,14 @@ import numpy as np
 from ..structures import Independent
 from .constraints import ordered, simplex
 from .mixture import MixtureModel
+from .normal import (
+    check_settings,
+    draw_normal,
+    draw_ordered_means,
+    log_normal_emission,
+    spaced_locations,
+    sufficient,
+)
 
 __all__ = ["GaussianMixture"]
 
@@ -70,23 +78,9 @@ class GaussianMixture(MixtureModel):
         num_obs: int | tuple[int, int] = (150, 250),
         num_reps: int | tuple[int, int] = (2, 4),
     ):
-        if num_components < 2:
-            raise ValueError(f"num_components: expected at least 2, got {num_components}.")
-        hyper = {"concentration": concentration, "means_scale": means_scale, "scale": scale}
-        for argument, value in hyper.items():
-            if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"{argument}: expected a positive number, got {value}.")
-        if means_location is None:
-            means_location = 2.0 * np.arange(num_components) - (num_components - 1)
-        location = np.asarray(means_location, dtype="float64")
-        increasing = np.all(np.isfinite(location)) and np.all(np.diff(location) >= 0)
-        if location.shape != (num_components,) or not increasing:
-            raise ValueError(
-                f"means_location: expected {num_components} finite non-decreasing numbers, "
-                f"got {means_location}."
-            )
+        check_settings(num_components, concentration, means_scale, scale)
         self.concentration, self.means_scale, self.scale = concentration, means_scale, scale
-        self.means_location = location
+        self.means_location = spaced_locations(num_components, means_location)
         super().__init__(
             prior=self._prior,
             structure=Independent(weights="weights"),
@@ -102,22 +96,12 @@ class GaussianMixture(MixtureModel):
 
     def _prior(self, rng: np.random.Generator, batch_size: int) -> dict[str, np.ndarray]:
         num_components = len(self.means_location)
-        means = np.empty((batch_size, num_components))
-        todo = np.arange(batch_size)
-        while todo.size:  # draw, reject unless ordered
-            proposal = rng.normal(
-                self.means_location, self.means_scale, (todo.size, num_components)
-            )
-            accepted = np.all(np.diff(proposal, axis=1) > 0, axis=1)
-            means[todo[accepted]] = proposal[accepted]
-            todo = todo[~accepted]
+        means = draw_ordered_means(rng, self.means_location, self.means_scale, batch_size)
         weights = rng.dirichlet(np.full(num_components, self.concentration), batch_size)
         return {"weights": weights, "means": means}
 
     def _emission(self, rng: np.random.Generator, parameters: dict, z: np.ndarray, num_reps: int):
-        means = np.take_along_axis(parameters["means"].astype("float32"), z, axis=1)
-        noise = rng.standard_normal((*z.shape, num_reps), dtype="float32")
-        return {"y": means[..., None] + np.float32(self.scale) * noise}
+        return {"y": draw_normal(rng, parameters["means"], z, num_reps, self.scale)}
 
     def _log_prior(self, parameters: dict) -> np.ndarray:
         weights, means = parameters["weights"], parameters["means"]
@@ -126,16 +110,11 @@ class GaussianMixture(MixtureModel):
         return log_dirichlet - 0.5 * np.square(standardized).sum(axis=-1)
 
     def _log_emission(self, data: dict, parameters: dict) -> np.ndarray:
-        # The replicates' mean is sufficient: sum_j (y_j - mu)^2 = rest + R (ybar - mu)^2.
-        total, count = _sufficient(data)
-        count = np.maximum(count, 1)[:, None, :, None]
-        deviation = (total[:, None, :, None] / count - parameters["means"][:, :, None]) / self.scale
-        rest = _within(data, self.scale)[:, None, :, None]
-        return rest - 0.5 * count * np.square(deviation)
+        return log_normal_emission(data, parameters["means"], self.scale)
 
     def _stan_data(self, data: dict) -> dict:
         batch = {key: value[None] for key, value in data.items()}
-        total, count = (x[0] for x in _sufficient(batch))
+        total, count = (x[0] for x in sufficient(batch))
         if "mask" in data:
             total, count = total[data["mask"]], count[data["mask"]]
         return {
@@ -148,21 +127,3 @@ class GaussianMixture(MixtureModel):
             "prior_scale": self.means_scale,
             "scale": self.scale,
         }
-
-
-def _sufficient(data: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of observed replicates, each (B, N); masked values are zero."""
-    y = data["y"]
-    if "replicate_mask" in data:
-        return y.sum(axis=2), data["replicate_mask"].sum(axis=2)
-    return y.sum(axis=2), np.full(y.shape[:2], y.shape[2])
-
-
-def _within(data: dict, scale: float) -> np.ndarray:
-    """The part of log p(y_i | z_i = k) that does not depend on k, (B, N)."""
-    y = data["y"]
-    observed = data.get("replicate_mask", np.ones(y.shape, dtype=bool))
-    count = observed.sum(axis=2)
-    mean = y.sum(axis=2) / np.maximum(count, 1)
-    squares = (np.square(y - mean[..., None]) * observed).sum(axis=2)
-    return -0.5 * squares / scale**2 - count * (np.log(scale) + 0.5 * np.log(2 * np.pi))

@@ -28,7 +28,7 @@ class MixtureModel:
     ----------
     prior : callable
         ``prior(rng, batch_size)`` returns ``{name: (batch_size, ...)}``: scalars or vectors.
-    structure : Independent
+    structure : Independent or Markov
         How the indicators depend on each other.
     emission : callable
         ``emission(rng, parameters, z)`` returns ``{"y": (B, N)}``, ``(B, N, D)`` or, when
@@ -254,9 +254,16 @@ class MixtureModel:
         return np.where(data["mask"][:, None, :, None], scores, 0.0) if "mask" in data else scores
 
     def exact_membership(self, data: Mapping, parameters: Mapping) -> np.ndarray:
-        """Exact p(z_i = k | y, theta), shape (B, S, N, K)."""
+        """Exact p(z_i = k | y, theta), shape (B, S, N, K); for a chain this is smoothing."""
         scores = self.emission_scores(data, parameters)
         return np.exp(_numpy(self.structure.log_membership(scores, parameters)))
+
+    def exact_filtering(self, data: Mapping, parameters: Mapping) -> np.ndarray:
+        """Exact p(z_t = k | y_{1:t}, theta) of a chain, shape (B, S, T, K)."""
+        if self.structure.exchangeable:
+            raise ValueError(f"exact_filtering: the observations of {self.name} have no order.")
+        scores = self.emission_scores(data, parameters)
+        return np.exp(_numpy(self.structure.log_filtering(scores, parameters)))
 
     def log_likelihood(self, data: Mapping, parameters: Mapping) -> np.ndarray:
         """Exact log p(y | theta), shape (B, S)."""

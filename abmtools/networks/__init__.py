@@ -4,9 +4,18 @@ One encoder serves both factors of the joint posterior: its codes are pooled int
 which p(theta | y) is conditioned, and scored against theta for p(z | y, theta).
 """
 
+from .chain_assignment import ChainAssignment
 from .emission_scorer import EmissionScorer
 from .observation_encoder import ObservationEncoder
+from .sequence_summary import SequenceSummary
 from .set_summary import SetSummary
 from .soft_assignment import SoftAssignment
 
-__all__ = ["EmissionScorer", "ObservationEncoder", "SetSummary", "SoftAssignment"]
+__all__ = [
+    "ChainAssignment",
+    "EmissionScorer",
+    "ObservationEncoder",
+    "SequenceSummary",
+    "SetSummary",
+    "SoftAssignment",
+]

@@ -49,6 +49,8 @@ class SetSummary(bf.networks.SummaryNetwork):
         Passed to ``bayesflow.networks.SummaryNetwork``.
     """
 
+    assignment_type = SoftAssignment
+
     def __init__(
         self,
         encoder,
@@ -69,7 +71,7 @@ class SetSummary(bf.networks.SummaryNetwork):
         self.pooled_widths = tuple(pooled_widths)
         self.features = keras.layers.Dense(width, activation="relu", **_spread())
         self.first = self._make_pooled_layers()
-        self.assignments = [SoftAssignment(num_heads, num_slots) for _ in range(num_passes)]
+        self.assignments = [self.assignment_type(num_heads, num_slots) for _ in range(num_passes)]
         self.corrections = [self._make_pooled_layers() for _ in range(num_passes)]
 
     def _make_pooled_layers(self):
@@ -81,8 +83,7 @@ class SetSummary(bf.networks.SummaryNetwork):
             return
         self.encoder.build(input_shape)
         codes = self.encoder.compute_output_shape(input_shape)
-        self.features.build(codes)
-        _build_layers(self.first, self.width + 1)
+        _build_layers(self.first, self.build_first_features(codes) + 1)
         summary = self.compute_output_shape(input_shape)
         for assignment, correction in zip(self.assignments, self.corrections, strict=True):
             assignment.build(codes, summary)
@@ -104,12 +105,20 @@ class SetSummary(bf.networks.SummaryNetwork):
         """Summaries (B, summary_dim) of observations x; mask, (B, N), is True where observed."""
         codes = self.encoder(x)
         size = keras.ops.log(observed_count(codes, mask))
-        pooled = masked_mean(self.features(codes), mask)
-        summary = _apply(self.first, [pooled, size])
+        summary = _apply(self.first, [self.first_features(codes, mask), size])
         for assignment, correction in zip(self.assignments, self.corrections, strict=True):
             expected = assignment(codes, summary, mask=mask)
             summary = summary + _apply(correction, [summary, expected, size])
         return summary
+
+    def build_first_features(self, codes_shape) -> int:
+        """Build the layers of `first_features`; return how many features there are."""
+        self.features.build(codes_shape)
+        return self.width
+
+    def first_features(self, codes, mask):
+        """What the first pass pools, (B, F)."""
+        return masked_mean(self.features(codes), mask)
 
     def get_config(self):
         config = {

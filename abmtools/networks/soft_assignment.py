@@ -62,15 +62,18 @@ class SoftAssignment(keras.Layer):
 
     def assign(self, statistics, summary):
         """Assignments (B, num_heads * num_slots, N); they sum to one within each head."""
-        parameters = self.provisional(summary)
-        size = statistics.shape[-1]
-        parameters = keras.ops.reshape(parameters, (-1, self.num_heads * self.num_slots, size))
-        scores = keras.ops.matmul(parameters, keras.ops.transpose(statistics, (0, 2, 1)))
-        num_obs = scores.shape[-1]
-        scores = keras.ops.reshape(scores, (-1, self.num_heads, self.num_slots, num_obs))
+        scores = self.scores(statistics, summary)
         # N runs fastest in memory: reducing the short axis of slots then vectorizes.
         assigned = keras.ops.softmax(scores, axis=2)
-        return keras.ops.reshape(assigned, (-1, self.num_heads * self.num_slots, num_obs))
+        return keras.ops.reshape(assigned, (-1, self.num_heads * self.num_slots, scores.shape[-1]))
+
+    def scores(self, statistics, summary):
+        """a_k + eta_k' e, (B, num_heads, num_slots, N), of statistics (1, e), (B, N, E + 1)."""
+        parameters = keras.ops.reshape(
+            self.provisional(summary), (-1, self.num_heads * self.num_slots, statistics.shape[-1])
+        )
+        scores = keras.ops.matmul(parameters, keras.ops.transpose(statistics, (0, 2, 1)))
+        return keras.ops.reshape(scores, (-1, self.num_heads, self.num_slots, statistics.shape[1]))
 
     def compute_mask(self, inputs, mask=None):
         return None

@@ -6,6 +6,8 @@ for independent indicators
 .. math:: p(z_i = k \mid y, \theta) = \pi_k ,
 
 so its membership is the draw of the mixture weights. With it, membership covers all N observations.
+Programs of chains get all time points, and return ``membership``, which is smoothing,
+``filtering`` and a drawn ``path`` for all of them.
 """
 
 from collections.abc import Mapping
@@ -57,6 +59,10 @@ def to_datatree(fit: Fit, model, data: Mapping[str, np.ndarray], *, attrs: Mappi
     posterior = _parameters(fit, model)
     if "membership" in fit.variables:
         posterior["membership"] = _membership(fit, model, data)
+    if "filtering" in fit.variables:
+        posterior["filtering"] = fit.variables["filtering"]
+    if "path" in fit.variables:
+        posterior["path"] = fit.variables["path"].astype(int) - 1  # Stan counts from one
     return from_dict(
         {
             "posterior": posterior,
@@ -66,6 +72,8 @@ def to_datatree(fit: Fit, model, data: Mapping[str, np.ndarray], *, attrs: Mappi
         dims={
             **{name: list(dims) for name, dims in model.parameter_dims.items()},
             "membership": ["obs", "component"],
+            "filtering": ["obs", "component"],
+            "path": ["obs"],
             **{key: list(model.observation_dims[: value.ndim]) for key, value in data.items()},
         },
         attrs={"/": dict(attrs), "posterior": dict(attrs)},

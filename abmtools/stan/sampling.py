@@ -64,7 +64,8 @@ def sample(
     -------
     DataTree
         ``posterior`` holds the model's parameters, (chain, draw, ...), and ``membership``,
-        (chain, draw, obs, component), if the program computes it; ``sample_stats`` holds ``lp``,
+        (chain, draw, obs, component), if the program computes it, for chains also ``filtering`` and
+        ``path``, (chain, draw, obs); ``sample_stats`` holds ``lp``,
         ``diverging``, ``tree_depth``, ``reached_max_treedepth``, ``n_steps``, ``step_size``,
         ``energy`` and ``acceptance_rate``, (chain, draw); ``observed_data`` holds the data.
         Attributes of the tree and of ``posterior``: ``engine``, its version, ``program``,

@@ -42,6 +42,8 @@ class Independent:
            [0. , 1. ]])
     """
 
+    exchangeable = True  # the order of the observations means nothing
+
     def __init__(self, weights="weights"):
         if not isinstance(weights, str):
             weights = np.asarray(weights, dtype="float64")

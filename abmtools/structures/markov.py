@@ -80,6 +80,8 @@ class Markov:
     array([0, 0, 0], dtype=int32)
     """
 
+    exchangeable = False  # the order of the observations means something
+
     def __init__(self, transition="transition", initial="uniform"):
         if _is_names(transition):
             transition = list(transition)
@@ -225,6 +227,14 @@ class Markov:
     def smoothing(self, scores, parameters, mask=None):
         """p(z_t = k | y_{1:T}, theta), (..., T, K): the exponential of `log_smoothing`."""
         return ops.exp(self.log_smoothing(scores, parameters, mask))
+
+    def filtering_and_smoothing(self, scores, parameters, mask=None):
+        """Both at the price of one forward pass, each (..., T, K)."""
+        chain = _Chain(self, scores, parameters, mask)
+        log_alpha, log_sum = chain.forward()
+        chain.require_possible(log_sum)
+        both = (log_alpha, log_alpha + chain.backward())
+        return tuple(chain.restore(ops.softmax(terms, axis=1), 2) for terms in both)
 
     log_membership, membership = log_smoothing, smoothing  # as the other structures call it
 
