@@ -23,7 +23,7 @@ from .models import (
     simplex,
     unconstrained,
 )
-from .structures import Independent, Markov, persistent
+from .structures import Independent, Markov, Simulated, persistent
 
 __version__ = "0.1.0"
 
@@ -37,6 +37,7 @@ __all__ = [
     "MixtureModel",
     "MixturePosterior",
     "MixtureWorkflow",
+    "Simulated",
     "interval",
     "load_pretrained",
     "ordered",

@@ -19,6 +19,8 @@ from bayesflow.networks.helpers.standardization.standardize import Standardize
 
 __all__ = ["MixtureEstimator"]
 
+DRAWS_AT_ONCE = 250  # parameter draws at a time: the classifier's activations stay in cache
+
 
 class MixtureEstimator(bf.estimators.BasicEstimator):
     """BayesFlow estimator of p(theta | y) and p(z | y, theta).
@@ -31,7 +33,10 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
     summary_network : SetSummary
         With the shared ``encoder``.
     inference_network : bayesflow.networks.InferenceNetwork
-    emission_scorer : EmissionScorer
+    emission_scorer : EmissionScorer or None
+        Its scores and the model's structure give p(z | y, theta).
+    sequence_classifier : SequenceClassifier, optional
+        In place of a scorer: filtering and smoothing with no use of the structure.
     num_scored : int or None
         How many observations of each data set, taken from a random place, the scorer is trained
         on in a step; None for all. For exchangeable observations this is unbiased, and saves most
@@ -48,6 +53,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         summary_network,
         inference_network,
         emission_scorer,
+        sequence_classifier=None,
         num_scored: int | None = 64,
         **kwargs,
     ):
@@ -60,6 +66,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         )
         self.model = model
         self.emission_scorer = emission_scorer
+        self.sequence_classifier = sequence_classifier
         self.num_scored = num_scored
         self.parameter_standardizer = Standardize(trainable=False)
         self.loss_trackers = []
@@ -82,7 +89,8 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         )
         self.parameter_standardizer.build((None, constrained))
         codes = self.encoder.compute_output_shape(data_shapes["summary_variables"])
-        self.emission_scorer.build(codes, (None, constrained + self.model.num_unconstrained))
+        classifier = self.sequence_classifier or self.emission_scorer
+        classifier.build(codes, (codes[0], 1, constrained + self.model.num_unconstrained))
 
     # --- training --------------------------------------------------------------------------
 
@@ -120,7 +128,12 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         }
 
     def membership_loss(self, u, observations, z, mask, *, stage: str):
-        """-log q(z | y, theta), per data set and per observation."""
+        """-log q(z | y, theta), per data set and per observation.
+
+        Of a sequence classifier, the mean of the losses of filtering and of smoothing.
+        """
+        if self.sequence_classifier is not None:
+            return self._sequence_loss(u, observations, z, mask, stage=stage)
         size = observations.shape[1]
         if mask is None:
             mask = keras.ops.ones(observations.shape[:2])
@@ -138,6 +151,23 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         scored = keras.ops.maximum(keras.ops.mean(keras.ops.sum(mask, axis=-1)), 1.0)
         per_observation = -keras.ops.mean(log_prob) / scored
         return per_observation * keras.ops.mean(observed), per_observation
+
+    def _sequence_loss(self, u, observations, z, mask, *, stage: str):
+        """Cross-entropies of filtering and smoothing, at every observed time point."""
+        features = self.parameter_features(u, self.model.constrain(u), stage=stage)
+        codes = self.encoder(observations)
+        both = self.sequence_classifier(codes, features[:, None], mask=mask)
+        if mask is None:
+            mask = keras.ops.ones(observations.shape[:2])
+        weights = keras.ops.cast(mask, u.dtype)
+        z = keras.ops.cast(z, "int32")[..., None]
+        total = sum(
+            keras.ops.sum(weights * keras.ops.take_along_axis(x[:, 0], z, axis=-1)[..., 0])
+            for x in both
+        )
+        observed = keras.ops.sum(weights)
+        per_observation = -total / (2 * keras.ops.maximum(observed, 1.0))
+        return per_observation * observed / observations.shape[0], per_observation
 
     def _choose(self, size):
         """Indices of `num_scored` consecutive observations among the first `size`, cyclically."""
@@ -198,15 +228,30 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         u = keras.ops.convert_to_tensor(u, dtype="float32")
         parameters = self.model.constrain(u)
         codes = self.encoder(adapted["summary_variables"])
-        scores = self.emission_scorer(codes, self.parameter_features(u, parameters))
-        if "summary_mask" in adapted:  # a missing observation says nothing about its component
-            scores = scores * adapted["summary_mask"][:, None, :, None]
-        found = self._indicators(scores, parameters)
+        features = self.parameter_features(u, parameters)
+        mask = adapted.get("summary_mask")
+        if self.sequence_classifier is not None:
+            return self._classify(codes, features, mask)
+        scores = self.emission_scorer(codes, features)
+        if mask is not None:  # a missing observation says nothing about its component
+            scores = scores * mask[:, None, :, None]
+        found = self._structured(scores, parameters)
         return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
 
-    def _indicators(self, scores, parameters) -> dict:
+    def _structured(self, scores, parameters) -> dict:
+        """Membership, and for a chain filtering and scores, by the model's structure."""
         structure = self.model.structure
         if structure.exchangeable:
             return {"membership": structure.membership(scores, parameters)}
         filtering, smoothing = structure.filtering_and_smoothing(scores, parameters)
         return {"membership": smoothing, "filtering": filtering, "scores": scores}
+
+    def _classify(self, codes, features, mask) -> dict[str, np.ndarray]:
+        """Filtering and smoothing by the sequence classifier, for some draws at a time."""
+        parts = []
+        for start in range(0, features.shape[1], DRAWS_AT_ONCE):
+            chosen = features[:, start : start + DRAWS_AT_ONCE]
+            both = self.sequence_classifier(codes, chosen, mask=mask)
+            parts.append([np.exp(keras.ops.convert_to_numpy(x)) for x in both])
+        filtering, smoothing = (np.concatenate(x, axis=1) for x in zip(*parts, strict=True))
+        return {"membership": smoothing, "filtering": filtering}

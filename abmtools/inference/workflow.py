@@ -12,7 +12,13 @@ import bayesflow as bf
 import keras
 import numpy as np
 
-from ..networks import EmissionScorer, ObservationEncoder, SequenceSummary, SetSummary
+from ..networks import (
+    EmissionScorer,
+    ObservationEncoder,
+    SequenceClassifier,
+    SequenceSummary,
+    SetSummary,
+)
 from .adapter import make_adapter
 from .checkpoint import Checkpoint, load_checkpoint
 from .dataset import EpochCounter, ModelSimulator, SeededDataset
@@ -43,6 +49,9 @@ class MixtureWorkflow(bf.BasicWorkflow):
     inference_network : bayesflow.networks.InferenceNetwork, optional
         By default a narrow coupling flow of four affine layers.
     emission_scorer : EmissionScorer, optional
+    sequence_classifier : SequenceClassifier, optional
+        Learns filtering and smoothing without knowing the structure, in place of a scorer. The
+        default where the structure can only be simulated.
     num_scored : int, optional
         See `MixtureEstimator`.
     initial_learning_rate : float
@@ -80,6 +89,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         summary_network=None,
         inference_network=None,
         emission_scorer=None,
+        sequence_classifier=None,
         num_scored: int | None = 64,
         initial_learning_rate: float = 3e-3,
         optimizer=None,
@@ -100,19 +110,20 @@ class MixtureWorkflow(bf.BasicWorkflow):
             encoder = encoder or ObservationEncoder(replicates=model.num_reps is not None)
             exchangeable = model.structure.exchangeable
             summary_network = SetSummary(encoder) if exchangeable else SequenceSummary(encoder)
+        if sequence_classifier is None and not model.has_known_structure:
+            sequence_classifier = SequenceClassifier(model.num_components)
+        if sequence_classifier is None:
+            emission_scorer = emission_scorer or EmissionScorer(model.num_components)
+        self._check_classifier(emission_scorer, sequence_classifier)
         self.estimator = MixtureEstimator(
             model=model,
             adapter=make_adapter(model),
             summary_network=summary_network,
             inference_network=inference_network or default_flow(),
-            emission_scorer=emission_scorer or EmissionScorer(model.num_components),
+            emission_scorer=emission_scorer,
+            sequence_classifier=sequence_classifier,
             num_scored=num_scored,
         )
-        if self.estimator.emission_scorer.num_components != model.num_components:
-            raise ValueError(
-                f"emission_scorer: expected num_components={model.num_components} as in "
-                f"{model.name}, got {self.estimator.emission_scorer.num_components}."
-            )
         self._init_optimizer(initial_learning_rate, optimizer)
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_every = checkpoint_every
@@ -120,6 +131,25 @@ class MixtureWorkflow(bf.BasicWorkflow):
         self.history, self.losses, self.num_fits = None, {}, 0
         self._needs_compile = True
         self._build()
+
+    def _check_classifier(self, emission_scorer, sequence_classifier) -> None:
+        """Exactly one of the two, for as many components as the model has."""
+        if sequence_classifier is not None and emission_scorer is not None:
+            raise ValueError("emission_scorer: leave it out where there is a sequence_classifier.")
+        if sequence_classifier is not None and self.model.structure.exchangeable:
+            raise ValueError(
+                f"sequence_classifier: the observations of {self.model.name} have no order."
+            )
+        for name, network in {
+            "emission_scorer": emission_scorer,
+            "sequence_classifier": sequence_classifier,
+        }.items():
+            expected = self.model.num_components
+            if network is not None and network.num_components != expected:
+                raise ValueError(
+                    f"{name}: expected num_components={expected} as in {self.model.name}, "
+                    f"got {network.num_components}."
+                )
 
     def _build(self) -> None:
         """Build the networks and adapt them to a first simulation."""

@@ -28,7 +28,7 @@ class MixtureModel:
     ----------
     prior : callable
         ``prior(rng, batch_size)`` returns ``{name: (batch_size, ...)}``: scalars or vectors.
-    structure : Independent or Markov
+    structure : Independent, Markov or Simulated
         How the indicators depend on each other.
     emission : callable
         ``emission(rng, parameters, z)`` returns ``{"y": (B, N)}``, ``(B, N, D)`` or, when
@@ -92,7 +92,7 @@ class MixtureModel:
         for argument, value in {"prior": prior, "emission": emission}.items():
             if not callable(value):
                 raise TypeError(f"{argument}: expected a callable, got {type(value).__name__}.")
-        if not hasattr(structure, "log_membership"):
+        if not hasattr(structure, "simplex_parameters"):
             raise TypeError(
                 "structure: expected a structure such as abmtools.Independent(), "
                 f"got {type(structure).__name__}."
@@ -155,8 +155,14 @@ class MixtureModel:
 
     @property
     def has_likelihood(self) -> bool:
-        """Whether both the prior and the emission density are known."""
-        return self.log_prior is not None and self.log_emission is not None
+        """Whether the prior, the emission density and the structure's distribution are known."""
+        known = self.log_prior is not None and self.log_emission is not None
+        return known and self.has_known_structure
+
+    @property
+    def has_known_structure(self) -> bool:
+        """Whether p(z | theta) is known, and not only simulated."""
+        return hasattr(self.structure, "log_likelihood")
 
     def unconstrain(self, parameters) -> np.ndarray:
         """Parameters {name: (..., *shape)} to u, (..., D); see `ParameterSpace`."""
@@ -255,6 +261,7 @@ class MixtureModel:
 
     def exact_membership(self, data: Mapping, parameters: Mapping) -> np.ndarray:
         """Exact p(z_i = k | y, theta), shape (B, S, N, K); for a chain this is smoothing."""
+        self._require_structure("exact_membership")
         scores = self.emission_scores(data, parameters)
         return np.exp(_numpy(self.structure.log_membership(scores, parameters)))
 
@@ -262,15 +269,21 @@ class MixtureModel:
         """Exact p(z_t = k | y_{1:t}, theta) of a chain, shape (B, S, T, K)."""
         if self.structure.exchangeable:
             raise ValueError(f"exact_filtering: the observations of {self.name} have no order.")
+        self._require_structure("exact_filtering")
         scores = self.emission_scores(data, parameters)
         return np.exp(_numpy(self.structure.log_filtering(scores, parameters)))
 
     def log_likelihood(self, data: Mapping, parameters: Mapping) -> np.ndarray:
         """Exact log p(y | theta), shape (B, S)."""
+        self._require_structure("log_likelihood")
         scores = self.emission_scores(data, parameters)
         mask = self.check_data(data).get("mask")
         mask = None if mask is None else mask[:, None]
         return _numpy(self.structure.log_likelihood(scores, parameters, mask))
+
+    def _require_structure(self, what: str) -> None:
+        if not self.has_known_structure:
+            raise ValueError(f"{what}: the indicators of {self.name} can only be simulated.")
 
     def log_joint(self, data: Mapping, parameters: Mapping) -> np.ndarray:
         """log p(theta) + log p(y | theta), shape (B, S), up to a constant of the prior.

@@ -1,4 +1,4 @@
-"""Networks: an observation encoder, a set summary and an emission scorer.
+"""Networks: encoders and summaries of observations, and classifiers of indicators.
 
 One encoder serves both factors of the joint posterior: its codes are pooled into the summary on
 which p(theta | y) is conditioned, and scored against theta for p(z | y, theta).
@@ -7,6 +7,7 @@ which p(theta | y) is conditioned, and scored against theta for p(z | y, theta).
 from .chain_assignment import ChainAssignment
 from .emission_scorer import EmissionScorer
 from .observation_encoder import ObservationEncoder
+from .sequence_classifier import SequenceClassifier
 from .sequence_summary import SequenceSummary
 from .set_summary import SetSummary
 from .soft_assignment import SoftAssignment
@@ -15,6 +16,7 @@ __all__ = [
     "ChainAssignment",
     "EmissionScorer",
     "ObservationEncoder",
+    "SequenceClassifier",
     "SequenceSummary",
     "SetSummary",
     "SoftAssignment",

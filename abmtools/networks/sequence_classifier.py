@@ -22,8 +22,8 @@ They begin with :math:`h_t = f(y_t, \theta)`, the scores of an `EmissionScorer` 
 forward in time, and gives filtering; together with a second that runs backward, it gives smoothing.
 
 A missing observation has the code zero and is told by an additional channel: time passes. Before
-the first and after the last observed time point there is no sequence: all layers see zeros there, as
-they do outside the array. So padding changes nothing.
+the first and after the last observed time point there is no sequence: all layers see zeros there,
+as they do outside the array. So padding changes nothing.
 """
 
 import keras
@@ -189,7 +189,7 @@ class _Convolution(keras.Layer):
     """One residual step: what was known some time points ago is combined with what is known now.
 
     Time is the first axis: a convolution is then a few matrix products of whole arrays, their
-    results shifted and added, which on a CPU takes half the time of ``Conv1D``.
+    results shifted and added. On a CPU, 2,000 draws take half as long as in ``Conv1D``.
     """
 
     def __init__(self, width: int, shifts, activation: str, **kwargs):

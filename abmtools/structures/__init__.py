@@ -2,5 +2,6 @@
 
 from .independent import Independent
 from .markov import Markov, persistent
+from .simulated import Simulated
 
-__all__ = ["Independent", "Markov", "persistent"]
+__all__ = ["Independent", "Markov", "Simulated", "persistent"]

@@ -337,8 +337,8 @@ class _Chain:
     def flatten(self, x, ndim: int):
         """(..., *event) to (*event, M), contiguous."""
         event = tuple(x.shape[len(x.shape) - ndim :])
-        x = ops.reshape(x, (self.size, *event))
-        return ops.copy(ops.moveaxis(x, 0, -1))
+        x = ops.moveaxis(ops.reshape(x, (self.size, *event)), 0, -1)
+        return ops.reshape(ops.reshape(x, (-1,)), x.shape)  # the detour makes it contiguous
 
     def restore(self, x, ndim: int):
         """The inverse of `flatten`: (*event, M) to (..., *event)."""
