@@ -1,7 +1,8 @@
 """Speed, side by side in one run: amortized inference against NUTS, simulator against a loop.
 
-NUTS is 4 chains x (1,000 + 1,000) with membership, on all cores of the machine; the network draws
-2,000 with membership, on the same cores. Times are medians of repetitions, taken alternately.
+NUTS is 4 chains x (1,000 + 1,000) with membership, for chains filtering and smoothing, on all cores
+of the machine; the network draws 2,000 with the same, on the same cores. Times are medians of
+repetitions, taken alternately.
 """
 
 import os
@@ -21,11 +22,11 @@ def seconds(function) -> float:
     return time.perf_counter() - start
 
 
-def inference(repetitions: int = 7) -> None:
-    workflow = abm.load_pretrained("gaussian_mixture")
+def inference(name: str, repetitions: int = 7, **sizes) -> None:
+    workflow = abm.load_pretrained(name)
     model = workflow.model
-    simulated = model.simulate(100, rng=np.random.default_rng(1), num_obs=200, num_reps=3)
-    one, batch = {"y": simulated["y"][:1]}, {"y": simulated["y"]}
+    batch = model.check_data(model.simulate(100, rng=np.random.default_rng(1), **sizes))
+    one = {key: value[:1] for key, value in batch.items()}
     contenders = {
         "NUTS, one data set": lambda: abm.stan.sample(model, one, engine="stanli"),
         "network, one data set": lambda: workflow.sample(conditions=one, num_samples=2000, seed=1),
@@ -38,7 +39,8 @@ def inference(repetitions: int = 7) -> None:
         for label, function in contenders.items():
             times[label].append(seconds(function))
     nuts, alone, many = (float(np.median(times[label])) for label in contenders)
-    print(f"{os.cpu_count()} cores, {repetitions} repetitions, N = 200, R = 3")
+    shape = batch["y"].shape[1:]
+    print(f"== {name}: {os.cpu_count()} cores, {repetitions} repetitions, data of shape {shape}")
     print(f"NUTS, 4 x 1,000 draws                {1e3 * nuts:8.1f} ms a data set")
     print(f"network, one data set                {1e3 * alone:8.1f} ms, {nuts / alone:.0f} x")
     print(f"network, a batch of 100, each        {10 * many:8.1f} ms, {nuts / many * 100:.0f} x")
@@ -76,5 +78,6 @@ def simulation(batch_size: int = 1000) -> None:
 
 
 if __name__ == "__main__":
-    inference()
+    inference("gaussian_mixture", num_obs=200, num_reps=3)
+    inference("gaussian_hmm")
     simulation()

@@ -13,7 +13,7 @@ SCRIPT = """
 import sys
 import keras
 import numpy as np
-from abmtools import GaussianMixture, MixtureWorkflow, load_pretrained
+from abmtools import GaussianHMM, GaussianMixture, MixtureWorkflow, load_pretrained
 
 assert keras.backend.backend() == "jax"
 given = np.load(sys.argv[1])
@@ -30,6 +30,19 @@ model = GaussianMixture(num_obs=(10, 20), num_reps=(1, 2))
 fresh = MixtureWorkflow(model, seed=1)
 history = fresh.fit_online(epochs=2, num_batches_per_epoch=9, batch_size=8, verbose=0).history
 assert history["membership_loss"][1] < history["membership_loss"][0]
+
+chain = MixtureWorkflow(GaussianHMM(num_obs=(8, 12)), seed=1)
+history = chain.fit_online(epochs=2, num_batches_per_epoch=9, batch_size=8, verbose=0).history
+assert history["membership_loss"][1] < history["membership_loss"][0]
+simulated = chain.model.check_data(chain.simulate(2))
+posterior = chain.sample(conditions=simulated, num_samples=5, seed=1)
+assert np.allclose(posterior.filtering[:, :, -1], posterior.smoothing[:, :, -1], atol=1e-5)
+try:
+    chain.model.structure.smoothing(np.full((3, 2), -np.inf), {"stay": np.full(2, 0.5)})
+except ValueError as error:
+    assert "no path" in str(error)
+else:
+    raise AssertionError("an impossible sequence went through")
 """
 
 

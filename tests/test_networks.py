@@ -6,8 +6,17 @@ import pytest
 import torch
 from bayesflow.utils.serialization import deserialize, serialize
 from conftest import to_numpy
+from scipy.special import softmax
 
-from abmtools.networks import EmissionScorer, ObservationEncoder, SetSummary
+from abmtools import Markov
+from abmtools.networks import (
+    ChainAssignment,
+    EmissionScorer,
+    ObservationEncoder,
+    SequenceSummary,
+    SetSummary,
+    SoftAssignment,
+)
 
 ENCODERS = {
     "numbers": {"replicates": False},
@@ -25,9 +34,9 @@ def draw(rng, kind, batch=3, num_obs=7, num_reps=4, features=1):
     return y
 
 
-def make_summary(kind, **options):
+def make_summary(kind, network=SetSummary, **options):
     keras.utils.set_random_seed(7)
-    summary = SetSummary(ObservationEncoder(**ENCODERS[kind]), **options)
+    summary = network(ObservationEncoder(**ENCODERS[kind]), **options)
     summary(draw(np.random.default_rng(0), kind))
     return summary
 
@@ -45,6 +54,11 @@ def encoder(kind):
 @pytest.fixture
 def summary(kind):
     return make_summary(kind)
+
+
+@pytest.fixture
+def sequence_summary(kind):
+    return make_summary(kind, SequenceSummary)
 
 
 def assert_close(a, b):
@@ -132,6 +146,83 @@ def test_vector_observations(kind, rng, features):
 def test_data_sets_do_not_mix(summary, kind, rng):
     x = draw(rng, kind)
     assert_close(summary(x)[1:2], summary(x[1:2]))
+
+
+# --- sequences --------------------------------------------------------------------------------
+
+
+def test_order_in_time_matters(sequence_summary, kind, rng):
+    x = draw(rng, kind)
+    assert (
+        np.abs(to_numpy(sequence_summary(x[:, ::-1])) - to_numpy(sequence_summary(x))).max() > 0.01
+    )
+
+
+def test_padding_of_sequences_changes_nothing(sequence_summary, kind, rng):
+    x = draw(rng, kind)
+    padded = np.concatenate([x, 50.0 + 100.0 * draw(rng, kind, num_obs=5)], axis=1)
+    mask = np.tile(np.arange(12) < 7, (3, 1))
+    assert_close(sequence_summary(padded, mask=mask), sequence_summary(x))
+    assert_close(sequence_summary(x, mask=np.ones((3, 7), dtype=bool)), sequence_summary(x))
+
+
+def test_lengths_differ_in_one_call(sequence_summary, kind, rng):
+    x = draw(rng, kind)
+    mask = np.arange(7) < np.array([7, 2, 4])[:, None]
+    got = to_numpy(sequence_summary(x, mask=mask))
+    for row, size in enumerate((7, 2, 4)):
+        assert_close(got[[row]], sequence_summary(x[[row], :size]))
+
+
+def test_missing_time_points(sequence_summary, kind, rng):
+    """What is masked may be anything, and is not the same as left out: time passes."""
+    x = draw(rng, kind)
+    mask = np.tile(np.arange(7) != 3, (3, 1))
+    other = x.copy()
+    other[:, 3] = 99.0
+    assert_close(sequence_summary(other, mask=mask), sequence_summary(x, mask=mask))
+    shorter = sequence_summary(x[:, np.arange(7) != 3])
+    assert np.abs(to_numpy(shorter) - to_numpy(sequence_summary(x, mask=mask))).max() > 1e-3
+
+
+@pytest.mark.parametrize("num_obs", [1, 2, 300])
+def test_any_length(sequence_summary, kind, rng, num_obs):
+    got = to_numpy(sequence_summary(draw(rng, kind, num_obs=num_obs)))
+    assert got.shape == (3, sequence_summary.summary_dim)
+    assert np.all(np.isfinite(got))
+
+
+def test_chain_assignment_is_an_exact_e_step(rng):
+    """Its counts are those of `Markov` with the same scores and transitions."""
+    codes = rng.normal(size=(2, 6, 3)).astype("float32")
+    summary = rng.normal(size=(2, 5)).astype("float32")
+    layer = ChainAssignment(num_heads=1, num_slots=3)
+    layer.build(codes.shape, summary.shape)
+    statistics = np.concatenate([np.ones((2, 6, 1), "float32"), codes], axis=-1)
+    scores = np.moveaxis(to_numpy(layer.scores(statistics, summary))[:, 0], 1, 2)
+    transition = np.exp(np.moveaxis(to_numpy(layer.log_transitions(summary)), 2, 0))
+    structure, parameters = Markov("A"), {"A": transition}
+    smoothing = to_numpy(structure.smoothing(scores, parameters))
+    pairs = np.exp(to_numpy(structure.log_pairwise_smoothing(scores, parameters)))
+    expected = np.concatenate(
+        [
+            np.einsum("btk,bte->bke", smoothing, statistics).reshape(2, -1) / 6,
+            pairs.mean(axis=1).reshape(2, -1),
+        ],
+        axis=-1,
+    )
+    assert_close(layer(codes, summary), expected)
+
+
+def test_soft_assignment_is_an_exact_e_step(rng):
+    codes = rng.normal(size=(2, 6, 3)).astype("float32")
+    summary = rng.normal(size=(2, 5)).astype("float32")
+    layer = SoftAssignment(num_heads=2, num_slots=3)
+    layer.build(codes.shape, summary.shape)
+    statistics = np.concatenate([np.ones((2, 6, 1), "float32"), codes], axis=-1)
+    assigned = softmax(to_numpy(layer.scores(statistics, summary)), axis=2)
+    expected = np.einsum("bhkn,bne->bhke", assigned, statistics).reshape(2, -1) / 6
+    assert_close(layer(codes, summary), expected)
 
 
 # --- standardization of the data --------------------------------------------------------------

@@ -9,7 +9,7 @@ from conftest import to_numpy
 from scipy.special import logsumexp
 from scipy.stats import chisquare
 
-from abmtools import Independent
+from abmtools import Independent, MixtureModel, MixtureWorkflow, Simulated
 
 
 class Enumeration:
@@ -241,3 +241,61 @@ def test_number_of_components():
 
 def test_repr():
     assert repr(Independent("pi")) == "Independent(weights='pi')"
+
+
+# --- structures that can only be simulated -----------------------------------------------------
+
+
+def runs(rng, parameters, num_obs):
+    """Two states, three time points each."""
+    start = rng.integers(6, size=(len(parameters["mu"]), 1))
+    return (start + np.arange(num_obs)) // 3 % 2
+
+
+@pytest.fixture(scope="module")
+def simulated_model():
+    def prior(rng, batch_size):
+        return {"mu": rng.normal(size=batch_size)}
+
+    def emission(rng, parameters, z):
+        return {"y": parameters["mu"][:, None] + 2.0 * z + rng.normal(size=z.shape)}
+
+    return MixtureModel(
+        prior=prior, structure=Simulated(runs, 2), emission=emission, num_obs=9, name="Runs",
+        log_prior=lambda parameters: parameters["mu"],
+        log_emission=lambda data, parameters: np.zeros((*parameters["mu"].shape, 9, 2)),
+    )  # fmt: skip
+
+
+def test_simulated_structure_is_learned_as_a_whole(simulated_model):
+    workflow = MixtureWorkflow(simulated_model, seed=1)
+    assert workflow.estimator.emission_scorer is None
+    workflow.fit_online(epochs=1, num_batches_per_epoch=3, batch_size=8, verbose=0)
+    data = workflow.simulate(2)
+    posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=300)
+    for probabilities in (posterior.filtering, posterior.smoothing):
+        assert probabilities.shape == (2, 300, 9, 2)
+        np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, atol=1e-5)
+    with pytest.raises(ValueError, match="sample_paths: expected draws from a network"):
+        posterior.sample_paths(seed=1)
+
+
+def test_simulated_structure_has_no_density(simulated_model):
+    data = simulated_model.simulate(2, rng=np.random.default_rng(0))
+    theta = {"mu": data["mu"][:, None]}
+    assert not simulated_model.has_likelihood
+    for name in ("exact_membership", "exact_filtering", "log_likelihood"):
+        with pytest.raises(ValueError, match=f"{name}: the indicators of Runs can only be sim"):
+            getattr(simulated_model, name)(data, theta)
+
+
+def test_bad_simulated_structures(rng):
+    with pytest.raises(TypeError, match="sample: expected a callable, got int"):
+        Simulated(3, 2)
+    with pytest.raises(ValueError, match="num_components: expected at least 2, got 1"):
+        Simulated(runs, 1)
+    parameters = {"mu": np.zeros(3)}
+    for wrong in (np.zeros((3, 4)), np.zeros((4, 3), int), np.full((3, 4), 2), np.full((3, 4), -1)):
+        with pytest.raises(ValueError, match=r"sample: expected integers from 0 to 1 of shape"):
+            Simulated(lambda *_, z=wrong: z, 2).sample(rng, parameters, 4)
+    assert repr(Simulated(runs, 2)) == "Simulated(num_components=2)"

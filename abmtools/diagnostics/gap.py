@@ -147,19 +147,40 @@ def posterior_losses(
     return tuple(np.concatenate(column) for column in zip(*losses, strict=True))
 
 
-def membership_losses(workflow, simulated) -> tuple[np.ndarray, np.ndarray]:
+def membership_losses(
+    workflow, simulated, *, kind: str = "membership"
+) -> tuple[np.ndarray, np.ndarray]:
     """-log q(z | y, theta) and -log p(z | y, theta) per observation, each (B,).
 
-    Arguments and errors are those of `gap_to_exact`.
+    Parameters
+    ----------
+    workflow, simulated
+        As for `gap_to_exact`.
+    kind : {"membership", "filtering"}
+        Membership, which for a chain is smoothing, or a chain's filtering.
+
+    Returns
+    -------
+    network, exact : arrays, shape (B,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `gap_to_exact`; if `kind` is neither of the two, or there is nothing to filter.
     """
     model = workflow.model
+    probabilities = {
+        "membership": (workflow.membership, model.exact_membership),
+        "filtering": (workflow.filtering, model.exact_filtering),
+    }
+    if kind not in probabilities:
+        raise ValueError(f"kind: expected one of {sorted(probabilities)}, got {kind!r}.")
     losses = []
     for batch in parts(model, simulated):
         theta = truth(model, batch)
         data = model.check_data(batch)
-        amortized = workflow.membership(data, theta)[:, 0]
-        exact = model.exact_membership(data, theta)[:, 0]
-        losses.append([_cross_entropy(p, batch["z"], data.get("mask")) for p in (amortized, exact)])
+        pair = [function(data, theta)[:, 0] for function in probabilities[kind]]
+        losses.append([_cross_entropy(p, batch["z"], data.get("mask")) for p in pair])
     return tuple(np.concatenate(column) for column in zip(*losses, strict=True))
 
 

@@ -28,6 +28,7 @@ from .posterior import MixturePosterior
 __all__ = ["ExtrapolationWarning", "MixtureWorkflow"]
 
 ROWS_PER_BATCH = 20_000  # parameter draws at a time: their flow activations stay in cache
+PROBABILITIES_AT_ONCE = 5_000_000  # membership probabilities at a time, 20 MB, for the same reason
 NUM_ADAPT = 256  # simulated data sets from which the encoder takes the data's location and scale
 
 
@@ -286,18 +287,32 @@ class MixtureWorkflow(bf.BasicWorkflow):
         self._warn_if_outside(data)
         batch_size = batch_size or max(1, ROWS_PER_BATCH // num_samples)
         seed = None if seed is None else keras.random.SeedGenerator(int(seed))
-        draws, indicators = [], []
+        draws = []
         for start in range(0, len(data["y"]), batch_size):
             part = {key: value[start : start + batch_size] for key, value in data.items()}
             draws.append(self.estimator.sample_unconstrained(part, num_samples, seed=seed))
-            indicators.append(self.estimator.indicators(part, draws[-1]))
+        draws = np.concatenate(draws)
         return MixturePosterior(
             model=self.model,
             data=data,
-            unconstrained=np.concatenate(draws).astype("float64"),
+            unconstrained=draws.astype("float64"),
             log_prob_function=self.log_prob_unconstrained,
-            **{name: np.concatenate([x[name] for x in indicators]) for name in indicators[0]},
+            **self._indicators(data, draws),
         )
+
+    def _indicators(self, data: dict, u: np.ndarray) -> dict[str, np.ndarray]:
+        """What is known of the indicators at u, (B, S, D), for as many data sets as fit a cache."""
+        per_dataset = u.shape[1] * data["y"].shape[1] * self.model.num_components
+        size = max(1, PROBABILITIES_AT_ONCE // per_dataset)
+        found = {}
+        for start in range(0, len(u), size):
+            rows = slice(start, start + size)
+            part = {key: value[rows] for key, value in data.items()}
+            for name, values in self.estimator.indicators(part, u[rows]).items():
+                if start == 0:
+                    found[name] = np.empty((len(u), *values.shape[1:]), dtype=values.dtype)
+                found[name][rows] = values
+        return found
 
     def log_prob_unconstrained(self, data, u: np.ndarray) -> np.ndarray:
         """log q(u | y) on the unconstrained scale, (B, S), for u of shape (B, S, D)."""
@@ -325,7 +340,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         For a chain this is smoothing.
         """
         data = self.model.check_data(data)
-        return self.estimator.indicators(data, self.model.unconstrain(parameters))["membership"]
+        return self._indicators(data, self.model.unconstrain(parameters))["membership"]
 
     def filtering(self, data, parameters) -> np.ndarray:
         """Amortized p(z_t = k | y_{1:t}, theta), (B, S, T, K), at parameters {name: (B, S, ...)}.
@@ -338,7 +353,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         if self.model.structure.exchangeable:
             raise ValueError(f"filtering: the observations of {self.model.name} have no order.")
         data = self.model.check_data(data)
-        return self.estimator.indicators(data, self.model.unconstrain(parameters))["filtering"]
+        return self._indicators(data, self.model.unconstrain(parameters))["filtering"]
 
     def _warn_if_outside(self, data: dict) -> None:
         observed = data["mask"].sum(axis=1) if "mask" in data else np.array([data["y"].shape[1]])

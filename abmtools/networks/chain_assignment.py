@@ -80,7 +80,7 @@ class ChainAssignment(SoftAssignment):
     def _count_pairs(self, pairs, mask):
         """Mean over neighbours that are both observed, (B, heads * slots ** 2)."""
         if mask is None:
-            counted = ops.mean(pairs, axis=0)
+            counted = ops.sum(pairs, axis=0) / max(pairs.shape[0], 1)
         else:
             mask = ops.cast(mask, pairs.dtype)
             both = ops.transpose(mask[:, 1:] * mask[:, :-1])[:, None, :, None]

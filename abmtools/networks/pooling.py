@@ -8,7 +8,7 @@ __all__ = ["masked_mean", "masked_outer_mean", "observed_count"]
 def observed_count(x, mask):
     """Number of observed members, (B, ..., 1), of sets x with members on axis -2."""
     if mask is None:
-        return keras.ops.full_like(x[..., 0, :1], x.shape[-2])
+        return keras.ops.sum(keras.ops.ones_like(x[..., :1]), axis=-2)
     return keras.ops.sum(keras.ops.cast(mask, x.dtype), axis=-1, keepdims=True)
 
 

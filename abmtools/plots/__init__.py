@@ -3,6 +3,7 @@
 ==================  ============================================================================
 parameters          `marginals` and `pairs` of one or more posteriors and the truth
 membership          `membership_curves` with bands, `membership_scatter` of two posteriors
+sequences           `sequence` of data, `state_probabilities`, `filtering_and_smoothing`, `paths`
 calibration         `calibration` of membership, `rank_ecdf` and `recovery` of parameters
 training            `losses`
 ==================  ============================================================================
@@ -14,17 +15,22 @@ returns the axes. None shows a figure, and importing this changes no setting of 
 from . import style
 from .membership import calibration, membership_curves, membership_scatter
 from .parameters import marginals, pairs
+from .sequences import filtering_and_smoothing, paths, sequence, state_probabilities
 from .simulation import rank_ecdf, recovery
 from .training import losses
 
 __all__ = [
     "calibration",
+    "filtering_and_smoothing",
     "losses",
     "marginals",
     "membership_curves",
     "membership_scatter",
     "pairs",
+    "paths",
     "rank_ecdf",
     "recovery",
+    "sequence",
+    "state_probabilities",
     "style",
 ]

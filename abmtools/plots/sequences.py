@@ -1,0 +1,403 @@
+r"""Sequences: the hidden states of a chain over time.
+
+What is known of a state is a probability at each time point, :math:`p(z_t = k \mid y_{1:t})` by
+filtering or :math:`p(z_t = k \mid y_{1:T})` by smoothing, given each draw of the parameters:
+`state_probabilities` shows its median and bands over draws. What is known of all states together is
+a distribution of paths :math:`z_{1:T}`, and `paths` shows draws of it. Time points are counted from
+one.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import ListedColormap, to_rgba
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ..diagnostics.draws import Draws
+from ..inference import MixturePosterior
+from .membership import _band, _outline
+from .style import ROLES, component_color, new_axes, put_legend, shade, styled
+
+__all__ = ["filtering_and_smoothing", "paths", "sequence", "state_probabilities"]
+
+KINDS = ("filtering", "smoothing")
+WIDTH = 7.2  # inches
+STRIP = (-0.12, -0.05)  # where true states are drawn, below the probabilities
+
+
+@styled
+def state_probabilities(
+    posterior,
+    reference=None,
+    *,
+    kind: str = "smoothing",
+    state: int | None = None,
+    z: np.ndarray | None = None,
+    reference_label: str = "Stan",
+    ax=None,
+):
+    """Probability of a state over time.
+
+    Bands hold 50 and 90 % of the draws, lines are medians. Of a reference, median and ends of the
+    90 % band are drawn as dashed and dotted lines of a darker shade.
+
+    Parameters
+    ----------
+    posterior : MixturePosterior or DataTree
+        Of one sequence.
+    reference : MixturePosterior or DataTree, optional
+        Of the same sequence.
+    kind : {"smoothing", "filtering"}
+    state : int, optional
+        By default every state, but of two only state 1: the other's probability is the rest.
+    z : array of int, shape (T,), optional
+        True states, drawn as a coloured strip below the curves.
+    reference_label : str
+        In the legend.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of the two is something else, holds several data sets or no chain, the reference has
+        another length, or kind, state or z do not fit.
+    """
+    sides = _both(posterior, reference, kind)
+    own_figure, ax = ax is None, new_axes(ax, width=WIDTH, height=2.7)
+    handles = _draw_probabilities(ax, *sides, state, z, reference_label)
+    ax.set_xlabel("time")
+    put_legend([ax], handles, own_figure=own_figure)
+    return ax
+
+
+@styled
+def filtering_and_smoothing(
+    posterior,
+    reference=None,
+    *,
+    state: int | None = None,
+    z: np.ndarray | None = None,
+    reference_label: str = "Stan",
+    axes=None,
+) -> np.ndarray:
+    """Filtering above smoothing, on one time axis.
+
+    Parameters
+    ----------
+    posterior, reference, state, z, reference_label
+        As for `state_probabilities`.
+    axes : array of two Axes, optional
+
+    Returns
+    -------
+    array of Axes, shape (2,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `state_probabilities`, or if there are not two axes.
+    """
+    panels = {kind: _both(posterior, reference, kind) for kind in KINDS}
+    own_figure = axes is None
+    if own_figure:
+        axes = plt.subplots(2, 1, figsize=(WIDTH, 4.4), sharex=True, sharey=True)[1]
+    axes = np.atleast_1d(axes).ravel()
+    if len(axes) != 2:
+        raise ValueError(f"axes: expected two, got {len(axes)}.")
+    for ax, (kind, sides) in zip(axes, panels.items(), strict=True):
+        handles = _draw_probabilities(ax, *sides, state, z, reference_label)
+        ax.set_title(kind)
+    axes[1].set_xlabel("time")
+    put_legend(axes, handles, own_figure=own_figure)
+    return axes
+
+
+@styled
+def sequence(
+    y: np.ndarray,
+    z: np.ndarray | None = None,
+    *,
+    probabilities: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    replicate_mask: np.ndarray | None = None,
+    ax=None,
+):
+    """Data over time, coloured by state.
+
+    Parameters
+    ----------
+    y : array, shape (T,) or (T, R)
+        One sequence. Replicates are faint dots around their mean.
+    z : array of int, shape (T,), optional
+        States that give the colour.
+    probabilities : array, shape (T, K), optional
+        In place of z: the most probable state gives the colour, which is fainter the less certain
+        the state is.
+    mask : array of bool, shape (T,), optional
+        False where a time point is missing; it is left out.
+    replicate_mask : array of bool, shape (T, R), optional
+        False where a replicate is missing.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or both z and probabilities are given.
+    """
+    y, shown = _replicates(y, mask, replicate_mask)
+    colors, states = _state_colors(len(y), z, probabilities)
+    own_figure, ax = ax is None, new_axes(ax, width=WIDTH, height=2.4)
+    there = shown.any(axis=1)
+    time = np.arange(1, len(y) + 1)
+    means = np.full(len(y), np.nan)  # NaN: a gap in the line
+    means[there] = np.mean(y[there], axis=1, where=shown[there])
+    ax.plot(time, means, color=ROLES["prior"], linewidth=0.7, alpha=0.7, zorder=1)
+    if y.shape[1] > 1:
+        row, column = np.nonzero(shown)
+        faint = colors[row] * [1, 1, 1, 0.3]
+        ax.scatter(time[row], y[row, column], s=7, c=faint, linewidths=0, zorder=2)
+    ax.scatter(time[there], means[there], s=22, c=colors[there], linewidths=0, zorder=3)
+    ax.set(xlabel="time", ylabel="y")
+    ax.margins(x=0.01)
+    dot = {"linestyle": "none", "marker": "o", "markersize": 5}
+    handles = {f"state {k}": Line2D([], [], color=component_color(k), **dot) for k in states}
+    if handles:
+        put_legend([ax], handles, own_figure=own_figure)
+    return ax
+
+
+@styled
+def paths(
+    posterior,
+    num_paths: int = 20,
+    *,
+    seed: int = 1,
+    z: np.ndarray | None = None,
+    ax=None,
+):
+    """Sampled paths of states, one below the other, as rows of colours.
+
+    On top are the true path, if it is given, and the most probable one. There is a most probable
+    path for each draw of the parameters; the row is the one that agrees best with the others.
+
+    Parameters
+    ----------
+    posterior : MixturePosterior or DataTree
+        Of one sequence. A DataTree holds drawn paths already; those from Stan have no most probable
+        one.
+    num_paths : int
+        At most as many as there are draws.
+    seed : int
+        Chooses draws of the parameters and, of a MixturePosterior, draws their paths.
+    z : array of int, shape (T,), optional
+        True path.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the posterior is something else, holds several data sets or no paths, or num_paths or z
+        do not fit.
+    """
+    sampled, best = _sampled_paths(posterior, num_paths, seed)
+    rows = {} if z is None else {"true": _check_states(z, sampled.shape[1])}
+    rows |= {} if best is None else {"most probable": best}
+    image, ticks = _stack(rows, sampled)
+    num_states = max(2, image.max() + 1)
+    own_figure, ax = ax is None, new_axes(ax, width=WIDTH, height=1.2 + 0.09 * len(image))
+    colors = ListedColormap([component_color(k) for k in range(num_states)])
+    extent = (0.5, sampled.shape[1] + 0.5, len(image) - 0.5, -0.5)
+    ax.imshow(
+        image, cmap=colors, vmin=-0.5, vmax=num_states - 0.5,
+        aspect="auto", interpolation="nearest", extent=extent,
+    )  # fmt: skip
+    ax.set_yticks(list(ticks.values()), list(ticks))
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.set_xlabel("time")
+    handles = {f"state {k}": Patch(facecolor=component_color(k)) for k in range(num_states)}
+    put_legend([ax], handles, own_figure=own_figure)
+    return ax
+
+
+# --- probabilities ------------------------------------------------------------------------------
+
+
+def _both(posterior, reference, kind: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Probabilities of both sides, each (S, T, K); None for a reference that is None."""
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {list(KINDS)}, got {kind!r}.")
+    ours = _probabilities(posterior, kind, "posterior")
+    if reference is None:
+        return ours, None
+    theirs = _probabilities(reference, kind, "reference")
+    if theirs.shape[1:] != ours.shape[1:]:
+        raise ValueError(
+            f"reference: expected probabilities of {ours.shape[1:]} time points and states as in "
+            f"the posterior, got {theirs.shape[1:]}."
+        )
+    return ours, theirs
+
+
+def _probabilities(posterior, kind: str, argument: str) -> np.ndarray:
+    """Filtering or smoothing probabilities, (S, T, K)."""
+    draws = Draws.of(posterior, argument)
+    if isinstance(posterior, MixturePosterior):
+        filtering = None if posterior.filtering is None else posterior.filtering[0]
+    else:
+        filtering = draws.parameters.get("filtering")
+    if filtering is None or draws.membership is None:
+        raise ValueError(
+            f"{argument}: expected the posterior of a chain, with filtering and membership, "
+            f"got draws of {list(draws.parameters)} without them: their observations have no order."
+        )
+    return filtering if kind == "filtering" else draws.membership
+
+
+def _draw_probabilities(ax, ours, theirs, state, z, reference_label: str) -> dict:
+    """Draw curves and the strip of true states; return the legend's handles."""
+    _, num_obs, num_states = ours.shape
+    states = _chosen_states(state, num_states)
+    time = np.arange(1, num_obs + 1)
+    for k in states:
+        _band(ax, time, ours[..., k], component_color(k))
+    handles = {f"state {k}": Line2D([], [], color=component_color(k)) for k in states}
+    if theirs is not None:
+        for k in states:
+            _outline(ax, time, theirs[..., k], component_color(k))
+        handles[reference_label] = Line2D([], [], color=shade("#888888", ax), linestyle="--")
+    if z is not None:
+        handles |= _strip(ax, _check_states(z, num_obs, num_states), num_states)
+    name = f"p(state {states[0]})" if len(states) == 1 else "probability"
+    ax.set(ylim=(-0.02 if z is None else STRIP[0] - 0.02, 1.02), ylabel=name)
+    ax.set_yticks([0, 0.5, 1])
+    ax.margins(x=0.01)
+    return handles
+
+
+def _chosen_states(state: int | None, num_states: int) -> list[int]:
+    if state is None:
+        return [1] if num_states == 2 else list(range(num_states))
+    if not 0 <= state < num_states:
+        raise ValueError(f"state: expected one of 0 to {num_states - 1}, got {state}.")
+    return [state]
+
+
+def _strip(ax, z: np.ndarray, num_states: int) -> dict:
+    """True states in colour, between the heights of `STRIP`."""
+    colors = ListedColormap([component_color(k) for k in range(num_states)])
+    edges = np.arange(len(z) + 1) + 0.5
+    ax.pcolormesh(edges, STRIP, z[None], cmap=colors, vmin=-0.5, vmax=num_states - 0.5)
+    return {f"true state {k}": Patch(facecolor=component_color(k)) for k in range(num_states)}
+
+
+def _check_states(z, num_obs: int, num_states: int | None = None) -> np.ndarray:
+    z = np.asarray(z)
+    if z.shape != (num_obs,):
+        raise ValueError(
+            f"z: expected shape ({num_obs},), one state for each time point, got {z.shape}."
+        )
+    if z.dtype.kind not in "iu" or z.min() < 0 or (num_states and z.max() >= num_states):
+        limit = "" if num_states is None else f" to {num_states - 1}"
+        raise ValueError(f"z: expected states as integers from 0{limit}, got {np.unique(z)[:9]}.")
+    return z
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def _replicates(y, mask, replicate_mask) -> tuple[np.ndarray, np.ndarray]:
+    """y as (T, R), and which of it to show."""
+    y = np.asarray(y, dtype="float64")
+    if y.ndim not in (1, 2):
+        raise ValueError(
+            f"y: expected one sequence of shape (T,) or (T, R), got {y.shape}; "
+            "of a batch, choose one data set."
+        )
+    y = y[:, None] if y.ndim == 1 else y
+    shown = _check_mask(replicate_mask, y.shape, "replicate_mask")
+    return y, shown & _check_mask(mask, y.shape[:1], "mask")[:, None]
+
+
+def _check_mask(mask, shape: tuple, argument: str) -> np.ndarray:
+    mask = np.ones(shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
+    if mask.shape != shape:
+        raise ValueError(f"{argument}: expected shape {shape}, got {mask.shape}.")
+    return mask
+
+
+def _state_colors(num_obs: int, z, probabilities) -> tuple[np.ndarray, range]:
+    """A colour for each time point, (T, 4), and the states that have one."""
+    if z is not None and probabilities is not None:
+        raise ValueError("probabilities: expected either z or probabilities, got both.")
+    if probabilities is not None:
+        p = np.asarray(probabilities, dtype="float64")
+        if p.ndim != 2 or len(p) != num_obs or p.shape[1] < 2:
+            raise ValueError(f"probabilities: expected shape ({num_obs}, K), got {p.shape}.")
+        z, num_states = p.argmax(axis=1), p.shape[1]
+        certainty = (p.max(axis=1) - 1 / num_states) / (1 - 1 / num_states)
+    elif z is not None:
+        z = _check_states(z, num_obs)
+        num_states, certainty = z.max() + 1, np.ones(num_obs)
+    else:
+        return np.tile(to_rgba(ROLES["truth"]), (num_obs, 1)), range(0)
+    colors = np.array([to_rgba(component_color(k)) for k in range(num_states)])[z]
+    colors[:, 3] = 0.2 + 0.8 * certainty
+    return colors, range(num_states)
+
+
+# --- paths --------------------------------------------------------------------------------------
+
+
+def _sampled_paths(posterior, num_paths: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Paths of some draws, (num_paths, T), and the most probable one, (T,), where there is one."""
+    draws = Draws.of(posterior, "posterior")
+    chain = isinstance(posterior, MixturePosterior) and posterior.scores is not None
+    if not (chain or "path" in draws.parameters):
+        raise ValueError(
+            "posterior: expected the posterior of a Markov chain, with paths, "
+            f"got draws of {list(draws.parameters)} without them."
+        )
+    if not 1 <= num_paths <= draws.num_samples:
+        raise ValueError(f"num_paths: expected 1 to {draws.num_samples}, got {num_paths}.")
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.choice(draws.num_samples, num_paths, replace=False))
+    if chain:
+        sampled = posterior.resample(chosen[None]).sample_paths(seed=seed)[0]
+        return sampled, _central(posterior.most_probable_path()[0])
+    best = draws.parameters.get("most_probable_path")
+    return draws.parameters["path"][chosen], None if best is None else _central(best)
+
+
+def _central(candidates: np.ndarray) -> np.ndarray:
+    """Of paths (S, T), the one that agrees with the others at most time points."""
+    time = np.arange(candidates.shape[1])
+    share = np.stack([(candidates == k).mean(axis=0) for k in range(candidates.max() + 1)])
+    return candidates[share[candidates, time].sum(axis=1).argmax()]
+
+
+def _stack(rows: dict, sampled: np.ndarray) -> tuple[np.ma.MaskedArray, dict]:
+    """The image, (height, T), with empty rows between its parts, and the middle of each part."""
+    height = max(1, len(sampled) // 8)
+    blocks = {name: np.tile(row, (height, 1)) for name, row in rows.items()}
+    image, ticks = [], {}
+    for name, block in (blocks | {"sampled": sampled}).items():
+        if image:
+            image.append(np.full((1, sampled.shape[1]), -1))
+        start = sum(map(len, image))
+        ticks[name] = start + (len(block) - 1) / 2
+        image.append(block)
+    image = np.concatenate(image)
+    return np.ma.masked_array(image, image < 0), ticks

@@ -1,0 +1,176 @@
+"""Filtering and smoothing: how far from exact, and how fast.
+
+Three parts, each a function of its own:
+
+* `unstructured`: a `SequenceClassifier`, which knows nothing of the chain, trained here on the
+  Gaussian hidden Markov model of the second case study;
+* `structured`: the shipped network of that model, whose scores go through the chain's recursions,
+  also at lengths that it was not trained on;
+* `speed`: those recursions against hmmlearn's compiled ones.
+
+A gap is the cross-entropy of the true state, averaged over time points and fresh data sets, minus
+that of the exact probabilities, both at the true parameters. About ten minutes on one core.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: hmmlearn's recursions have one thread too
+
+import time
+
+import keras
+import numpy as np
+from hmmlearn import _hmmc
+
+import abmtools as abm
+from abmtools.networks import ObservationEncoder, SequenceClassifier, SequenceSummary
+
+BATCH = 250  # data sets at a time
+
+
+def report(what: str, value: float, target: float, unit: str) -> None:
+    verdict = "met" if value <= target else "MISSED"
+    print(f"{what:<48} {value:9.5f} {unit}, target {target:g}: {verdict}", flush=True)
+
+
+# --- gaps ---------------------------------------------------------------------------------------
+
+
+def cross_entropy(probabilities: np.ndarray, z: np.ndarray) -> float:
+    """Of the true states z, (B, T), under probabilities (B, 1, T, K)."""
+    chosen = np.take_along_axis(probabilities[:, 0], z[..., None], axis=-1)
+    return float(-np.log(chosen).mean())
+
+
+def gaps(workflow, num_datasets: int, *, num_obs: int, seed: int) -> np.ndarray:
+    """Gaps of filtering and of smoothing in nats per time point."""
+    model, rng = workflow.model, np.random.default_rng(seed)
+    total = np.zeros(2)
+    for _ in range(num_datasets // BATCH):
+        data = model.simulate(BATCH, rng=rng, num_obs=num_obs)
+        parameters = {name: data[name][:, None] for name in model.parameter_names}
+        observed = {name: data[name] for name in ("y", "replicate_mask")}
+        ours = workflow.filtering(observed, parameters), workflow.membership(observed, parameters)
+        exact = (
+            model.exact_filtering(observed, parameters),
+            model.exact_membership(observed, parameters),
+        )
+        total += [cross_entropy(x, data["z"]) for x in ours]
+        total -= [cross_entropy(x, data["z"]) for x in exact]
+    return total / (num_datasets // BATCH)
+
+
+def unstructured(num_datasets: int = 2000) -> None:
+    """A sequence classifier, trained for a few minutes."""
+    encoder = ObservationEncoder(replicates=True, width=0)
+    workflow = abm.MixtureWorkflow(
+        abm.GaussianHMM(),
+        summary_network=SequenceSummary(encoder, num_passes=0),  # only the classifier matters here
+        sequence_classifier=SequenceClassifier(2, width=32, dilations=(1, 2, 4, 8)),
+        initial_learning_rate=8e-3,
+        seed=1,
+    )
+    start = time.perf_counter()
+    workflow.fit_online(epochs=10, num_batches_per_epoch=250, batch_size=64, verbose=0)
+    print(f"SequenceClassifier: trained on 160,000 data sets, {time.perf_counter() - start:.0f} s")
+    filtering, smoothing = gaps(workflow, num_datasets, num_obs=100, seed=1)
+    report("SequenceClassifier, gap of filtering", filtering, 0.01, "nats")
+    report("SequenceClassifier, gap of smoothing", smoothing, 0.01, "nats")
+
+
+def structured(workflow=None, num_datasets: int = 2000) -> None:
+    """The shipped scores and the recursions; training had T = 100 only."""
+    workflow = workflow or abm.load_pretrained("gaussian_hmm")
+    filtering, smoothing = gaps(workflow, num_datasets, num_obs=100, seed=2)
+    report("shipped network, T = 100, gap of filtering", filtering, 0.0005, "nats")
+    report("shipped network, T = 100, gap of smoothing", smoothing, 0.0005, "nats")
+    for num_obs in (20, 50, 300, 1000):
+        _, smoothing = gaps(workflow, num_datasets, num_obs=num_obs, seed=num_obs)
+        report(f"shipped network, T = {num_obs}, gap of smoothing", smoothing, 0.002, "nats")
+
+
+# --- speed --------------------------------------------------------------------------------------
+
+
+def ours(scores: np.ndarray, stay: np.ndarray) -> list[np.ndarray]:
+    """Filtering and smoothing, (S, T, K) each, of all draws at once."""
+    chain = abm.Markov(lambda parameters: abm.persistent(parameters["stay"]))
+    both = chain.filtering_and_smoothing(scores, {"stay": stay})
+    return [keras.ops.convert_to_numpy(x) for x in both]
+
+
+def hmmlearn_log(scores: np.ndarray, transition: np.ndarray) -> list[np.ndarray]:
+    """The same by hmmlearn's recursions in the log domain, one draw after the other."""
+    initial = np.full(transition.shape[-1], 1 / transition.shape[-1])
+    alpha, beta = np.empty_like(scores), np.empty_like(scores)
+    for s in range(len(scores)):
+        alpha[s] = _hmmc.forward_log(initial, transition[s], scores[s])[1]
+        beta[s] = _hmmc.backward_log(initial, transition[s], scores[s])
+    return [softmax(alpha), softmax(alpha + beta)]
+
+
+def hmmlearn_scaling(scores: np.ndarray, transition: np.ndarray) -> list[np.ndarray]:
+    """The same by hmmlearn's recursions of scaled probabilities."""
+    initial = np.full(transition.shape[-1], 1 / transition.shape[-1])
+    densities = np.exp(scores)
+    alpha, beta = np.empty_like(scores), np.empty_like(scores)
+    for s in range(len(scores)):
+        _, alpha[s], scaling = _hmmc.forward_scaling(initial, transition[s], densities[s])
+        beta[s] = _hmmc.backward_scaling(initial, transition[s], densities[s], scaling)
+    return [alpha, normalize(alpha * beta)]  # its alpha sums to one
+
+
+def normalize(x: np.ndarray) -> np.ndarray:
+    return x / x.sum(axis=-1, keepdims=True)
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    return normalize(np.exp(x - x.max(axis=-1, keepdims=True)))
+
+
+def seconds(function) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def speed(num_draws: int = 4000, num_obs: int = 400, repetitions: int = 9) -> None:
+    """Exact filtering and smoothing of many draws, each with its own transition matrix."""
+    rng = np.random.default_rng(3)
+    stay = rng.beta(2, 2, (num_draws, 2))
+    transition = keras.ops.convert_to_numpy(abm.persistent(stay))
+    scores = rng.normal(0, 2, (num_draws, num_obs, 2))
+    single = scores.astype("float32"), stay.astype("float32")  # the precision of the networks
+    contenders = {
+        "abmtools": lambda: ours(scores, stay),
+        "abmtools, float32": lambda: ours(*single),
+        "hmmlearn, log": lambda: hmmlearn_log(scores, transition),
+        "hmmlearn, scaling": lambda: hmmlearn_scaling(scores, transition),
+    }
+    results = {label: function() for label, function in contenders.items()}
+    for label, both in results.items():
+        difference = max(
+            float(np.abs(x - y).max()) for x, y in zip(both, results["hmmlearn, log"], strict=True)
+        )
+        print(f"{label:<20} differs from hmmlearn, log, by at most {difference:.1e}")
+    times = {label: [] for label in contenders}
+    for _ in range(repetitions):
+        for label, function in contenders.items():
+            times[label].append(seconds(function))
+    medians = {label: float(np.median(x)) for label, x in times.items()}
+    print(f"one thread, {num_draws} draws x T = {num_obs} x K = 2, {repetitions} repetitions")
+    for label, median in medians.items():
+        print(f"{label:<20} {1e3 * median:8.1f} ms")
+    for label in ("abmtools", "abmtools, float32"):
+        for other in ("hmmlearn, log", "hmmlearn, scaling"):
+            report(f"{label} / {other}", medians[label] / medians[other], 1.0, "times")
+
+
+def main() -> None:
+    speed()
+    structured()
+    unstructured()
+
+
+if __name__ == "__main__":
+    main()
