@@ -3,8 +3,9 @@
 Writes ``weights.npz`` and ``card.json`` to abmtools/inference/weights/MODEL. The state of training
 is kept in a checkpoint (CHECKPOINTS, or a temporary folder), from which an interrupted run goes on;
 a finished run deletes it.
-Steps are small, so a backend that compiles them is several times faster: KERAS_BACKEND=jax, which
-is what make train sets. The weights serve either backend.
+The optimizer is `abmtools.inference.make_muon`. Steps are small, so a backend that compiles them is
+several times faster: KERAS_BACKEND=jax, which is what make train sets. The weights serve either
+backend.
 """
 
 import argparse
@@ -41,7 +42,7 @@ BUDGETS = {
     "gaussian_hmm": {
         "seed": 2025,
         "learning_rate": 2.5e-3,
-        "epochs": 80,
+        "epochs": 50,
         "num_batches_per_epoch": 2000,
         "batch_size": 64,
     },
@@ -107,7 +108,7 @@ def make_card(name: str, workflow, budget: dict, seconds: float) -> dict:
             "emission_scorer": _config(estimator.emission_scorer),
             "num_weights": int(estimator.count_params()),
         },
-        "budget": budget | {"num_datasets": _num_datasets(budget)},
+        "budget": budget | {"optimizer": "Muon", "num_datasets": _num_datasets(budget)},
         "hardware": f"{platform.machine()}, {', '.join(keras.distribution.list_devices())}",
         "seconds": round(seconds),
         "versions": {package: version(package) for package in packages},

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from abmtools import MixtureWorkflow, load_pretrained
+from abmtools.diagnostics import gap_to_exact, membership_losses
 from abmtools.inference import load_card, pretrained
 from abmtools.inference.checkpoint import save_weights
 from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
@@ -79,7 +80,7 @@ def test_loading_leaves_numpy_alone(folder):
 def test_unknown_name():
     for function in (load_pretrained, load_card, weights_folder):
         with pytest.raises(
-            ValueError, match=r"name: expected one of \['gaussian_mixture'.*got 'x'"
+            ValueError, match=r"name: expected one of \['gaussian_hmm'.*got 'x'"
         ):
             function("x")
 
@@ -149,18 +150,15 @@ def test_shipped_network(name):
     assert np.all(np.isfinite(posterior.membership))
 
 
-def test_shipped_gaussian_mixture_is_close_to_exact():
-    """Cross-entropy of the true indicators, at the true parameters of 200 data sets."""
-    workflow = load_pretrained("gaussian_mixture")
-    model = workflow.model
-    data = model.simulate(200, rng=np.random.default_rng(11), num_obs=200, num_reps=3)
-    parameters = {name: data[name][:, None] for name in model.parameter_names}
-    z = data["z"][:, None, :, None]
-    exact, learned = (
-        -np.log(np.take_along_axis(membership, z, axis=-1)).mean()
-        for membership in (
-            model.exact_membership(data, parameters),
-            workflow.membership(data, parameters),
-        )
-    )
-    assert abs(learned - exact) < 0.002
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_shipped_network_is_close_to_exact(name):
+    """Both losses at the true parameters and indicators of fresh data sets."""
+    workflow = load_pretrained(name)
+    rng = np.random.default_rng(11)
+    simulated = [workflow.model.simulate(40, rng=rng) for _ in range(5)]
+    gap = gap_to_exact(workflow, simulated[0], num_samples=1000, seed=1)
+    assert -0.3 < gap.posterior < 0.3
+    kinds = ["membership"] if workflow.model.structure.exchangeable else ["membership", "filtering"]
+    for kind in kinds:
+        network, exact = membership_losses(workflow, simulated, kind=kind)
+        assert abs(np.mean(network - exact)) < 0.001, kind
