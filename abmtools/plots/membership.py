@@ -62,7 +62,7 @@ def membership_curves(
     curves = [(k, group) for k in range(draws.membership.shape[2]) for group in groups]
     own_figure, ax = ax is None, new_axes(ax)
     for k, group in curves:
-        _band(ax, x[group], draws.membership[:, group, k], component_color(k))
+        band(ax, x[group], draws.membership[:, group, k], component_color(k))
     handles = {
         f"component {k}": Line2D([], [], color=component_color(k))
         for k in range(draws.membership.shape[2])
@@ -70,7 +70,7 @@ def membership_curves(
     if reference is not None:
         reference = _with_membership(reference, "reference", like=draws)
         for k, group in curves:
-            _outline(ax, x[group], reference.membership[:, group, k], component_color(k))
+            outline(ax, x[group], reference.membership[:, group, k], component_color(k))
         handles[reference_label] = Line2D([], [], color=shade("#888888", ax), linestyle="--")
     ax.set(ylim=(-0.02, 1.02), xlabel="observation", ylabel="membership probability")
     ax.margins(x=0.01)
@@ -215,10 +215,10 @@ def _position(data: dict) -> tuple[np.ndarray, np.ndarray]:
     if y.ndim > 2:
         raise ValueError("x: expected where to draw each observation, because these are vectors.")
     count = shown.sum(axis=1)
-    return (y * shown).sum(axis=1) / np.maximum(count, 1), count
+    return np.sum(y, axis=1, where=shown) / np.maximum(count, 1), count
 
 
-def _band(ax, x: np.ndarray, membership: np.ndarray, color: str) -> None:
+def band(ax, x: np.ndarray, membership: np.ndarray, color: str) -> None:
     """Median and 50 and 90 % bands of membership, (S, N)."""
     low, lower, median, upper, high = np.quantile(membership, LEVELS, axis=0)
     ax.fill_between(x, low, high, color=color, alpha=0.22, linewidth=0)
@@ -226,7 +226,7 @@ def _band(ax, x: np.ndarray, membership: np.ndarray, color: str) -> None:
     ax.plot(x, median, color=color)
 
 
-def _outline(ax, x: np.ndarray, membership: np.ndarray, color: str) -> None:
+def outline(ax, x: np.ndarray, membership: np.ndarray, color: str) -> None:
     """Median and ends of the 90 % band, as lines."""
     low, _, median, _, high = np.quantile(membership, LEVELS, axis=0)
     color = shade(color, ax)

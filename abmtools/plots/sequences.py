@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from ..diagnostics.draws import Draws
 from ..inference import MixturePosterior
-from .membership import _band, _outline
+from .membership import band, outline
 from .style import ROLES, component_color, new_axes, put_legend, shade, styled
 
 __all__ = ["filtering_and_smoothing", "paths", "sequence", "state_probabilities"]
@@ -272,11 +272,11 @@ def _draw_probabilities(ax, ours, theirs, state, z, reference_label: str) -> dic
     states = _chosen_states(state, num_states)
     time = np.arange(1, num_obs + 1)
     for k in states:
-        _band(ax, time, ours[..., k], component_color(k))
+        band(ax, time, ours[..., k], component_color(k))
     handles = {f"state {k}": Line2D([], [], color=component_color(k)) for k in states}
     if theirs is not None:
         for k in states:
-            _outline(ax, time, theirs[..., k], component_color(k))
+            outline(ax, time, theirs[..., k], component_color(k))
         handles[reference_label] = Line2D([], [], color=shade("#888888", ax), linestyle="--")
     if z is not None:
         handles |= _strip(ax, _check_states(z, num_obs, num_states), num_states)
