@@ -79,9 +79,7 @@ def test_loading_leaves_numpy_alone(folder):
 
 def test_unknown_name():
     for function in (load_pretrained, load_card, weights_folder):
-        with pytest.raises(
-            ValueError, match=r"name: expected one of \['gaussian_hmm'.*got 'x'"
-        ):
+        with pytest.raises(ValueError, match=r"name: expected one of \['gaussian_hmm'.*got 'x'"):
             function("x")
 
 
