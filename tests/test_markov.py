@@ -12,6 +12,13 @@ from scipy.special import logsumexp
 from scipy.stats import chisquare
 
 from abmtools import Independent, Markov, persistent
+from abmtools.structures import recursions
+
+
+@pytest.fixture(autouse=True, params=["steps", "rounds"])
+def few(request, monkeypatch):
+    """Recursions step by step, and by products of matrices: the results are the same."""
+    monkeypatch.setattr(recursions, "FEW", 0 if request.param == "steps" else 10**9)
 
 
 class Enumeration:

@@ -276,7 +276,9 @@ def test_simulated_structure_is_learned_as_a_whole(simulated_model):
     for probabilities in (posterior.filtering, posterior.smoothing):
         assert probabilities.shape == (2, 300, 9, 2)
         np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, atol=1e-5)
-    with pytest.raises(ValueError, match="sample_paths: expected draws from a network"):
+    with pytest.raises(
+        ValueError, match="sample_paths: expected draws from a network with a Markov structure"
+    ):
         posterior.sample_paths(seed=1)
 
 

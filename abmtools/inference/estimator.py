@@ -19,7 +19,7 @@ from bayesflow.networks.helpers.standardization.standardize import Standardize
 
 __all__ = ["MixtureEstimator"]
 
-DRAWS_AT_ONCE = 250  # parameter draws at a time: the classifier's activations stay in cache
+SEQUENCES_AT_ONCE = 250  # sequences x draws at a time: the classifier's activations stay in cache
 
 
 class MixtureEstimator(bf.estimators.BasicEstimator):
@@ -247,11 +247,18 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         return {"membership": smoothing, "filtering": filtering, "scores": scores}
 
     def _classify(self, codes, features, mask) -> dict[str, np.ndarray]:
-        """Filtering and smoothing by the sequence classifier, for some draws at a time."""
-        parts = []
-        for start in range(0, features.shape[1], DRAWS_AT_ONCE):
-            chosen = features[:, start : start + DRAWS_AT_ONCE]
-            both = self.sequence_classifier(codes, chosen, mask=mask)
-            parts.append([np.exp(keras.ops.convert_to_numpy(x)) for x in both])
-        filtering, smoothing = (np.concatenate(x, axis=1) for x in zip(*parts, strict=True))
-        return {"membership": smoothing, "filtering": filtering}
+        """Filtering and smoothing by the sequence classifier, for some sequences and draws at a time."""
+        num_datasets, num_samples = features.shape[:2]
+        found = None
+        rows = max(1, SEQUENCES_AT_ONCE // num_samples)
+        for first in range(0, num_datasets, rows):
+            for start in range(0, num_samples, SEQUENCES_AT_ONCE):
+                block = np.s_[first : first + rows, start : start + SEQUENCES_AT_ONCE]
+                some = None if mask is None else mask[block[0]]
+                both = self.sequence_classifier(codes[block[0]], features[block], mask=some)
+                both = [np.exp(keras.ops.convert_to_numpy(x)) for x in both]
+                if found is None:
+                    shape = (num_datasets, num_samples, *both[0].shape[2:])
+                    found = np.empty((2, *shape), dtype=both[0].dtype)
+                found[:, *block] = both
+        return {"membership": found[1], "filtering": found[0]}

@@ -172,10 +172,8 @@ class MixturePosterior:
 
     def _require_chain(self, name: str, *, filtering: bool = False) -> None:
         if (self.filtering if filtering else self.scores) is None:
-            raise ValueError(
-                f"{name}: expected draws from a network for a model whose indicators form a "
-                f"chain, got {self!r}."
-            )
+            needed = "ordered observations" if filtering else "a Markov structure and a scorer"
+            raise ValueError(f"{name}: expected draws from a network with {needed}, got {self!r}.")
 
     def draw_indicators(self, *, seed: int) -> np.ndarray:
         """Draws z ~ p(z | y), one for each draw of theta: integers (B, S, N)."""
