@@ -247,7 +247,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         return {"membership": smoothing, "filtering": filtering, "scores": scores}
 
     def _classify(self, codes, features, mask) -> dict[str, np.ndarray]:
-        """Filtering and smoothing by the sequence classifier, for some sequences and draws at a time."""
+        """Filtering and smoothing by the sequence classifier, for some sequences at a time."""
         num_datasets, num_samples = features.shape[:2]
         found = None
         rows = max(1, SEQUENCES_AT_ONCE // num_samples)
