@@ -873,3 +873,36 @@ def test_components_are_as_many_as_asked(rng):
     workflow = MixtureWorkflow(model, seed=1)
     posterior = workflow.sample(conditions=workflow.simulate(2), num_samples=3)
     assert posterior.membership.shape == (2, 3, 10, 5)
+
+
+def test_draws_that_blow_up_are_drawn_again(workflow, simulated, monkeypatch):
+    """A flow's rare draws far outside the prior are replaced, and only these."""
+    estimator = workflow.estimator
+    data = workflow.model.check_data(simulated)
+    sample = type(estimator.sampler).sample
+    spoiled = [(0, 3), (0, 7), (2, 0)]
+
+    def blow_up(self, *args, num_samples, **kwargs):
+        draws = to_numpy(sample(self, *args, num_samples=num_samples, **kwargs)).copy()
+        if num_samples == 30:
+            for row, where in spoiled:
+                draws[row, where] = [1e20, np.nan, np.inf][where % 3]
+        return keras.ops.convert_to_tensor(draws)
+
+    expected = workflow.sample(conditions=data, num_samples=30, seed=1).unconstrained
+    monkeypatch.setattr(type(estimator.sampler), "sample", blow_up)
+    got = workflow.sample(conditions=data, num_samples=30, seed=1)
+    same = np.ones((5, 30), dtype=bool)
+    same[tuple(np.transpose(spoiled))] = False
+    np.testing.assert_array_equal(got.unconstrained[same], expected[same])
+    assert np.all(np.isfinite(got.unconstrained))
+    assert np.all(np.isfinite(got.membership))
+
+
+def test_draws_that_stay_far_out_are_refused(workflow, simulated, monkeypatch):
+    def explode(self, *args, num_samples, conditions, **kwargs):
+        return keras.ops.full((len(conditions), num_samples, 3), 1e6)
+
+    monkeypatch.setattr(type(workflow.estimator.sampler), "sample", explode)
+    with pytest.raises(ValueError, match="sample: draws for 5 of 5 data sets are more than 20"):
+        workflow.sample(conditions=workflow.model.check_data(simulated), num_samples=4)

@@ -19,6 +19,9 @@ from bayesflow.networks.helpers.standardization.standardize import Standardize
 
 __all__ = ["MixtureEstimator"]
 
+FAR = 20  # prior standard deviations
+REDRAWN = 64  # draws at a time to replace some of a data set
+MAX_REDRAWS = 50
 SEQUENCES_AT_ONCE = 250  # sequences x draws at a time: the classifier's activations stay in cache
 
 
@@ -195,13 +198,44 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
     # --- inference -------------------------------------------------------------------------
 
     def sample_unconstrained(self, conditions: dict, num_samples: int, *, seed) -> np.ndarray:
-        """Draws u ~ q(u | y), shape (B, num_samples, D), for checked data."""
+        """Draws u ~ q(u | y), shape (B, num_samples, D), for checked data.
+
+        A flow that is inverted far out in its tails may blow up: some draws in a million are then
+        numbers like 1e20. Draws more than `FAR` prior standard deviations from the prior mean,
+        where the prior has no mass, are drawn again.
+
+        Raises
+        ------
+        ValueError
+            If draws stay there.
+        """
         summary, _, _ = self._prepare_conditions(conditions)
+        draws = self._draw_standardized(summary, num_samples, seed)
+        for _ in range(MAX_REDRAWS):
+            far = _is_far(draws)
+            affected = np.flatnonzero(far.any(axis=1))
+            if not affected.size:
+                break
+            again = self._draw_standardized(summary[affected], REDRAWN, seed)
+            for row, fresh in zip(affected, again, strict=True):
+                where, fresh = np.flatnonzero(far[row]), fresh[~_is_far(fresh)]
+                size = min(len(where), len(fresh))
+                draws[row, where[:size]] = fresh[:size]
+        else:
+            raise ValueError(
+                f"sample: draws for {affected.size} of {len(draws)} data sets are more than {FAR} "
+                "prior standard deviations away; the networks are not trained, or the data are "
+                "unlike all simulated ones."
+            )
+        draws = keras.ops.convert_to_tensor(draws)
+        draws = self.standardizer.maybe_standardize(draws, key="inference_variables", forward=False)
+        return keras.ops.convert_to_numpy(draws)
+
+    def _draw_standardized(self, summary, num_samples: int, seed) -> np.ndarray:
         draws = self.sampler.sample(
             self.inference_network, num_samples=num_samples, conditions=summary, seed=seed
         )
-        draws = self.standardizer.maybe_standardize(draws, key="inference_variables", forward=False)
-        return keras.ops.convert_to_numpy(draws)
+        return np.array(keras.ops.convert_to_numpy(draws))
 
     def log_prob_unconstrained(self, conditions: dict, u: np.ndarray) -> np.ndarray:
         """log q(u | y) on the unconstrained scale, (B, S), at u, (B, S, D), for checked data."""
@@ -262,3 +296,9 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
                     found = np.empty((2, *shape), dtype=both[0].dtype)
                 found[:, *block] = both
         return {"membership": found[1], "filtering": found[0]}
+
+
+def _is_far(standardized: np.ndarray) -> np.ndarray:
+    """Whether draws (..., D) are far outside the prior, or not numbers at all; (...)."""
+    with np.errstate(invalid="ignore"):
+        return ~np.all(np.abs(standardized) < FAR, axis=-1)
