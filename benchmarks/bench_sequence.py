@@ -14,6 +14,7 @@ that of the exact probabilities, both at the true parameters. About four minutes
 
 import os
 
+os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: hmmlearn's recursions have one thread too
 
 import time

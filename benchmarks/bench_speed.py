@@ -7,6 +7,7 @@ repetitions, taken alternately.
 
 import os
 
+os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ["OMP_NUM_THREADS"] = str(os.cpu_count())  # before torch: both sides may use all cores
 
 import time
