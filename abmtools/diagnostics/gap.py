@@ -169,17 +169,14 @@ def membership_losses(
         As for `gap_to_exact`; if `kind` is neither of the two, or there is nothing to filter.
     """
     model = workflow.model
-    probabilities = {
-        "membership": (workflow.membership, model.exact_membership),
-        "filtering": (workflow.filtering, model.exact_filtering),
-    }
-    if kind not in probabilities:
-        raise ValueError(f"kind: expected one of {sorted(probabilities)}, got {kind!r}.")
+    if kind not in {"membership", "filtering"}:
+        raise ValueError(f"kind: expected 'membership' or 'filtering', got {kind!r}.")
+    functions = getattr(workflow, kind), getattr(model, f"exact_{kind}")
     losses = []
     for batch in parts(model, simulated):
         theta = truth(model, batch)
         data = model.check_data(batch)
-        pair = [function(data, theta)[:, 0] for function in probabilities[kind]]
+        pair = [function(data, theta)[:, 0] for function in functions]
         losses.append([_cross_entropy(p, batch["z"], data.get("mask")) for p in pair])
     return tuple(np.concatenate(column) for column in zip(*losses, strict=True))
 

@@ -38,21 +38,21 @@ class MixturePosterior:
     membership : array, shape (B, S, N, K)
         p(z_i = k | y, theta_s); in a chain, smoothing. Where an observation is masked, its prior
         probability given theta_s and, in a chain, the other observations.
+    log_prob_function : callable, optional
+        log q(u | y) of the network that made the draws.
     filtering : array, shape (B, S, T, K), optional
         Of a chain: p(z_t = k | y_{1:t}, theta_s).
     scores : array, shape (B, S, T, K), optional
         Of a chain: scores of each time point, log p(y_t | z_t = k, theta_s) up to a constant.
-    log_prob_function : callable, optional
-        log q(u | y) of the network that made the draws.
     """
 
     model: object
     data: Mapping[str, np.ndarray]
     unconstrained: np.ndarray
     membership: np.ndarray
+    log_prob_function: Callable | None = field(default=None, repr=False)
     filtering: np.ndarray | None = field(default=None, repr=False)
     scores: np.ndarray | None = field(default=None, repr=False)
-    log_prob_function: Callable | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return (
