@@ -12,6 +12,7 @@ import numpy as np
 from xarray import DataTree
 
 from ..inference import MixturePosterior
+from ..inference.posterior import INDICATOR_DIMS
 
 __all__ = ["Draws", "scalar_columns"]
 
@@ -33,6 +34,10 @@ class Draws:
     model : MixtureModel or None
     num_chains : int
         Chains that the draws come from, one after the other; independent draws are one chain.
+    filtering : array, shape (S, T, K), or None
+        Of a hidden Markov model: p(z_t = k | y_{1:t}, theta_s).
+    path, most_probable_path : array of int, shape (S, T), or None
+        Of a hidden Markov model, where a DataTree holds them.
     """
 
     parameters: Mapping[str, np.ndarray]
@@ -41,6 +46,9 @@ class Draws:
     unconstrained: np.ndarray | None = None
     model: object = None
     num_chains: int = 1
+    filtering: np.ndarray | None = None
+    path: np.ndarray | None = None
+    most_probable_path: np.ndarray | None = None
 
     @classmethod
     def of(cls, posterior, argument: str = "posterior") -> "Draws":
@@ -84,6 +92,7 @@ class Draws:
         return cls(
             parameters={name: x[0] for name, x in posterior.parameters.items()},
             membership=posterior.membership[0],
+            filtering=None if posterior.filtering is None else posterior.filtering[0],
             data={name: x[0] for name, x in posterior.data.items()},
             unconstrained=posterior.unconstrained[0],
             model=posterior.model,
@@ -108,9 +117,10 @@ class Draws:
             for name, variable in dataset.data_vars.items()
         }
         observed = tree["observed_data"].data_vars if "observed_data" in tree.children else {}
+        indicators = {name: draws.pop(name, None) for name in INDICATOR_DIMS}
         return cls(
-            membership=draws.pop("membership", None),
             parameters=draws,
+            **indicators,
             data={str(name): variable.values for name, variable in observed.items()},
             num_chains=dataset.sizes["chain"],
         )

@@ -200,9 +200,9 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
     def sample_unconstrained(self, conditions: dict, num_samples: int, *, seed) -> np.ndarray:
         """Draws u ~ q(u | y), shape (B, num_samples, D), for checked data.
 
-        A flow that is inverted far out in its tails may blow up: some draws in a million are then
-        numbers like 1e20. Draws more than `FAR` prior standard deviations from the prior mean,
-        where the prior has no mass, are drawn again.
+        A flow that is inverted far out in its tails may blow up: rarely, draws are numbers like
+        1e20. Draws more than `FAR` prior standard deviations from the prior mean, where the prior
+        has no mass, are drawn again.
 
         Raises
         ------

@@ -3,11 +3,11 @@ r"""An optimizer for long training: Muon with one cosine.
 Muon (Jordan et al., 2024; Liu et al., 2025, arXiv:2502.16982) replaces the averaged gradient G of a
 weight matrix by the nearest orthogonal one, :math:`U V^\top` of :math:`G = U S V^\top`, so that
 directions in which the loss is flat move as fast as those in which it is steep. Summaries need
-that: the pooled features that tell close components apart vary a hundred times less than those
-that locate them. Biases and the last layers of a flow are left to Adam.
+that: the pooled features that tell close components apart vary far less than those that locate
+them. Biases and the last layers of a flow are left to Adam.
 
-A step costs a third more than Adam's where the backend compiles (JAX), twice as much where it does
-not (torch), and gets further; trainings of a minute are better off with Adam.
+A step costs more than Adam's, above all where the backend does not compile (torch), and gets
+further. It is meant for long training on JAX.
 """
 
 import keras

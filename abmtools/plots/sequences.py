@@ -254,16 +254,12 @@ def _both(posterior, reference, kind: str) -> tuple[np.ndarray, np.ndarray | Non
 def _probabilities(posterior, kind: str, argument: str) -> np.ndarray:
     """Filtering or smoothing probabilities, (S, T, K)."""
     draws = Draws.of(posterior, argument)
-    if isinstance(posterior, MixturePosterior):
-        filtering = None if posterior.filtering is None else posterior.filtering[0]
-    else:
-        filtering = draws.parameters.get("filtering")
-    if filtering is None or draws.membership is None:
+    if draws.filtering is None or draws.membership is None:
         raise ValueError(
             f"{argument}: expected the posterior of a chain, with filtering and membership, "
             f"got draws of {list(draws.parameters)} without them: their observations have no order."
         )
-    return filtering if kind == "filtering" else draws.membership
+    return draws.filtering if kind == "filtering" else draws.membership
 
 
 def _draw_probabilities(ax, ours, theirs, state, z, reference_label: str) -> dict:
@@ -365,7 +361,7 @@ def _sampled_paths(posterior, num_paths: int, seed: int) -> tuple[np.ndarray, np
     """Paths of some draws, (num_paths, T), and the most probable one, (T,), where there is one."""
     draws = Draws.of(posterior, "posterior")
     chain = isinstance(posterior, MixturePosterior) and posterior.scores is not None
-    if not (chain or "path" in draws.parameters):
+    if not chain and draws.path is None:
         raise ValueError(
             "posterior: expected the posterior of a Markov chain, with paths, "
             f"got draws of {list(draws.parameters)} without them."
@@ -377,8 +373,8 @@ def _sampled_paths(posterior, num_paths: int, seed: int) -> tuple[np.ndarray, np
     if chain:
         sampled = posterior.resample(chosen[None]).sample_paths(seed=seed)[0]
         return sampled, _central(posterior.most_probable_path()[0])
-    best = draws.parameters.get("most_probable_path")
-    return draws.parameters["path"][chosen], None if best is None else _central(best)
+    best = draws.most_probable_path
+    return draws.path[chosen], None if best is None else _central(best)
 
 
 def _central(candidates: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from arviz_base import from_dict
 from xarray import DataTree
 
+from ..inference.posterior import INDICATOR_DIMS
 from .engines import MAX_TREE_DEPTH, Fit
 
 __all__ = ["to_datatree"]
@@ -71,9 +72,7 @@ def to_datatree(fit: Fit, model, data: Mapping[str, np.ndarray], *, attrs: Mappi
         },
         dims={
             **{name: list(dims) for name, dims in model.parameter_dims.items()},
-            "membership": ["obs", "component"],
-            "filtering": ["obs", "component"],
-            "path": ["obs"],
+            **{name: list(dims) for name, dims in INDICATOR_DIMS.items()},
             **{key: list(model.observation_dims[: value.ndim]) for key, value in data.items()},
         },
         attrs={"/": dict(attrs), "posterior": dict(attrs)},
