@@ -14,12 +14,15 @@ from .inference import (
     load_pretrained,
 )
 from .models import (
+    EvidenceAccumulationHMM,
     GaussianHMM,
     GaussianMixture,
     MixtureModel,
+    below,
     interval,
     ordered,
     positive,
+    positive_ordered,
     simplex,
     unconstrained,
 )
@@ -28,6 +31,7 @@ from .structures import Independent, Markov, Simulated, persistent
 __version__ = "0.1.0"
 
 __all__ = [
+    "EvidenceAccumulationHMM",
     "ExtrapolationWarning",
     "GaussianHMM",
     "GaussianMixture",
@@ -38,11 +42,13 @@ __all__ = [
     "MixturePosterior",
     "MixtureWorkflow",
     "Simulated",
+    "below",
     "interval",
     "load_pretrained",
     "ordered",
     "persistent",
     "positive",
+    "positive_ordered",
     "simplex",
     "unconstrained",
 ]
@@ -52,4 +58,6 @@ def __getattr__(name: str):
     """Import the parts that need ArviZ, pandas or Stan when they are first used."""
     if name in {"datasets", "diagnostics", "plots", "stan"}:
         return importlib.import_module(f".{name}", __name__)
+    if name == "refine":
+        return importlib.import_module(".refinement", __name__).refine
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,6 +32,13 @@ from abmtools.inference.checkpoint import save_weights
 from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
 
 BUDGETS = {
+    "evidence_hmm": {
+        "seed": 2025,
+        "learning_rate": 2.5e-3,
+        "epochs": 45,
+        "num_batches_per_epoch": 2000,
+        "batch_size": 64,
+    },
     "gaussian_mixture": {
         "seed": 2025,
         "learning_rate": 2.5e-3,

@@ -10,7 +10,15 @@ from bayesflow.utils.serialization import deserialize, serialize
 from conftest import to_numpy
 
 from abmtools.models import constraints
-from abmtools.models.constraints import interval, ordered, positive, simplex, unconstrained
+from abmtools.models.constraints import (
+    below,
+    interval,
+    ordered,
+    positive,
+    positive_ordered,
+    simplex,
+    unconstrained,
+)
 from abmtools.models.parameters import ParameterSpace
 
 
@@ -41,6 +49,12 @@ CASES = {
             ordered, k, lambda rng, shape: np.sort(rng.normal(size=shape), axis=-1)
         )
         for k in (1, 2, 5)
+    },
+    **{
+        f"positive_ordered {k}": Case(
+            positive_ordered, k, lambda rng, shape: rng.gamma(1.0, size=shape).cumsum(axis=-1)
+        )
+        for k in (1, 3)
     },
 }
 VECTORS = [name for name, case in CASES.items() if case.constraint.event_ndim]
@@ -258,6 +272,7 @@ BAD_SPACES = {
     "unknown name": ({"sigma": ()}, {"tau": positive}, ValueError, r"got \['tau'\]"),
     "no constraint": ({"sigma": ()}, {"sigma": "positive"}, TypeError, r"got 'positive'"),
     "scalar simplex": ({"w": ()}, {"w": simplex}, ValueError, r"'w' .*must be a vector"),
+    "bounded vector": ({"t": (2,)}, {"t": below(len)}, ValueError, r"'t' .*must be a scalar"),
     "matrix": ({"w": (2, 2)}, {}, ValueError, r"must be a scalar or a vector.*\(2, 2\)"),
 }
 
@@ -293,3 +308,38 @@ def test_bad_parameters(space, rng, change, match):
 def test_bad_unconstrained_vector(space):
     with pytest.raises(ValueError, match=r"u: expected a last axis of 8, got shape \(4, 7\)"):
         space.constrain(np.zeros((4, 7)))
+
+
+def largest(data):
+    return np.abs(data["y"]).max(axis=1)
+
+
+def test_bounds_that_depend_on_the_data(rng):
+    space = ParameterSpace({"rate": (), "shift": ()}, {"rate": positive, "shift": below(largest)})
+    data = {"y": rng.normal(size=(4, 9))}
+    bounds = space.bounds(data)
+    share = rng.uniform(size=(4, 5))
+    parameters = {"rate": rng.gamma(2, size=(4, 5)), "shift": share * largest(data)[:, None]}
+    u = space.unconstrain(parameters, bounds)
+    np.testing.assert_allclose(u[..., 1], np.log(share) - np.log1p(-share))
+    back = space.constrain(u, bounds)
+    for name, value in parameters.items():
+        np.testing.assert_allclose(back[name], value)
+    step = 1e-6 * parameters["shift"]
+    moved = parameters | {"shift": parameters["shift"] + step}
+    slope = (space.unconstrain(moved, bounds) - u)[..., 1] / step
+    expected = np.log(slope) - np.log(parameters["rate"])
+    np.testing.assert_allclose(space.log_det_jacobian(parameters, bounds), expected, atol=1e-3)
+
+
+def test_bad_bounds():
+    space = ParameterSpace({"shift": ()}, {"shift": below(largest)})
+    with pytest.raises(ValueError, match="data: expected the data set, which bounds"):
+        space.bounds(None)
+    with pytest.raises(ValueError, match=r"constraints\['shift'\]: expected a positive number"):
+        space.bounds({"y": np.zeros((2, 3))})
+    bounds = space.bounds({"y": np.ones((2, 3))})
+    with pytest.raises(ValueError, match="below the data's bound, got 1.5 times it"):
+        space.unconstrain({"shift": np.array([0.5, 1.5])}, bounds)
+    with pytest.raises(TypeError, match="bound: expected a function of the data, got float"):
+        below(1.0)

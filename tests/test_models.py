@@ -596,6 +596,21 @@ BAD_MODELS = {
         ValueError,
         "emission: expected emission.* exactly when the model has num_reps, got num_reps=",
     ),
+    "features of a data set alone": (
+        {"dataset_features": lambda data: data["y"][..., None]},
+        ValueError,
+        "dataset_features: expected observation_features beside it",
+    ),
+    "features of the wrong shape": (
+        {"observation_features": lambda data: data["y"]},
+        ValueError,
+        r"observation_features: expected shape \(B, N, F\)",
+    ),
+    "features that are not finite": (
+        {"observation_features": lambda data: np.full((*data["y"].shape, 2), np.inf)},
+        ValueError,
+        "observation_features: expected finite numbers",
+    ),
     "emission wants replicates": (
         {"emission": lambda rng, parameters, z, num_reps: {"y": z}},
         ValueError,

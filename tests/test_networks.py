@@ -16,6 +16,7 @@ from abmtools.networks import (
     SequenceSummary,
     SetSummary,
     SoftAssignment,
+    emission_scorer,
 )
 
 ENCODERS = {
@@ -264,7 +265,10 @@ def test_adapt_leaves_missing_replicates_out(rng):
 # --- the scorer -------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=[(2, {}), (3, {"rank": 4}), (5, {"observation_widths": ()})], ids=str)
+@pytest.fixture(
+    params=[(2, {}), (3, {"rank": 4}), (5, {"observation_widths": ()}), (3, {"num_joint": 6})],
+    ids=str,
+)
 def scorer(request):
     keras.utils.set_random_seed(7)
     return EmissionScorer(request.param[0], **request.param[1])
@@ -279,6 +283,27 @@ def test_scores(scorer, rng):
         alone = scorer(codes[b : b + 1, n : n + 1], parameters[b : b + 1, s : s + 1])
         assert_close(scores[b, s, n], to_numpy(alone)[0, 0, 0])
     assert len(np.unique(scores.round(4))) > scores.size // 2
+
+
+def test_joint_features_in_blocks(rng, monkeypatch):
+    keras.utils.set_random_seed(7)
+    scorer = EmissionScorer(2, num_joint=5)
+    codes, parameters = rng.normal(size=(3, 7, 6)), rng.normal(size=(3, 4, 5))
+    codes, parameters = codes.astype("float32"), parameters.astype("float32")
+    scores = to_numpy(scorer(codes, parameters))
+    monkeypatch.setattr(emission_scorer, "FEATURES_AT_ONCE", 1)
+    assert_close(to_numpy(scorer(codes, parameters)), scores)
+
+
+def test_joint_features_are_no_sum_of_products(rng):
+    """With rank one, scores of one component, (N, S), would have rank two at most."""
+    keras.utils.set_random_seed(7)
+    codes, parameters = rng.normal(size=(1, 9, 6)), rng.normal(size=(1, 8, 5))
+    codes, parameters = codes.astype("float32"), parameters.astype("float32")
+    for num_joint, expected in {0: 1, 5: 8}.items():
+        scorer = EmissionScorer(2, rank=1, num_joint=num_joint)
+        scores = to_numpy(scorer(codes, parameters))[0, :, :, 0].astype("float64")
+        assert np.linalg.matrix_rank(scores, tol=1e-5) == expected
 
 
 # --- training and saving ----------------------------------------------------------------------

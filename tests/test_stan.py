@@ -729,6 +729,44 @@ def test_cmdstanpy_gets_all_settings(fake_cmdstan, model, data, recwarn):
 
 
 @short
+def test_chains_start_where_they_are_told(fake_cmdstan, model, data, monkeypatch):
+    inits = {
+        "weights": np.array([[0.2, 0.3, 0.5], [0.1, 0.8, 0.1]]),
+        "means": np.array([[-2.0, 0.0, 1.0], [-1.0, 0.5, 0.75]]),
+    }
+    options = {"chains": 2, "warmup": 5, "draws": 5, "inits": inits}
+    sample(model, data, engine="cmdstanpy", **options)
+    told = fake_cmdstan.return_value.sample.call_args.kwargs["inits"]
+    assert told == [{name: x[c].tolist() for name, x in inits.items()} for c in range(2)]
+    run, starts = stanli.Model.sample, []
+
+    def recorded(compiled, **settings):
+        starts.append(settings["inits"])
+        return run(compiled, **settings)
+
+    monkeypatch.setattr(stanli.Model, "sample", recorded)
+    sample(model, data, engine="stanli", **options)
+    np.testing.assert_allclose(starts[0][:, 2], inits["means"][:, 0])
+    np.testing.assert_allclose(starts[0][:, 3:], np.log(np.diff(inits["means"])))
+
+
+@pytest.mark.parametrize(
+    ("inits", "match"),
+    [
+        ({"means": np.zeros((2, 3))}, r"inits: expected exactly \['weights', 'means'\], got"),
+        (
+            {"weights": np.full((2, 3), 1 / 3), "means": np.zeros(3)},
+            r"inits\['means'\]: expected shape \(2, 3\), one row for each chain, got \(3,\)",
+        ),
+        ({"weights": np.full((2, 3), 1 / 3), "means": np.zeros((2, 3))}, "means"),
+    ],
+)
+def test_starts_are_checked(model, data, inits, match):
+    with pytest.raises(ValueError, match=match):
+        sample(model, data, engine="stanli", chains=2, inits=inits)
+
+
+@short
 def test_cmdstanpy_compiles_in_a_cache(fake_cmdstan, model, data, tmp_path):
     before = sorted(PROGRAMS.iterdir())
     options = {"engine": "cmdstanpy", "chains": 2, "draws": 500}

@@ -2,7 +2,8 @@
 
 Networks give a `MixturePosterior`, Stan gives a DataTree, and a prior is a dictionary of arrays.
 Comparisons and plots take any of them, and read them through `Draws`: draws along the first axis,
-and one labelled column, such as ``weights[0]``, for each scalar.
+and one labelled column, such as ``weights[0]``, for each scalar. Draws that carry importance
+weights are resampled by them, always in the same way, so that all draws here weigh the same.
 """
 
 from collections.abc import Mapping
@@ -13,8 +14,11 @@ from xarray import DataTree
 
 from ..inference import MixturePosterior
 from ..inference.posterior import INDICATOR_DIMS
+from ..structures.categorical import draw_systematic
 
 __all__ = ["Draws", "scalar_columns"]
+
+SEED = 1  # of resampling: the same posterior gives the same draws
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class Draws:
                 f"{argument}: expected the posterior of one data set, got {len(posterior)}; "
                 f"choose one, for example {argument}[0]."
             )
+        posterior = posterior.with_equal_weights(seed=SEED)
         return cls(
             parameters={name: x[0] for name, x in posterior.parameters.items()},
             membership=posterior.membership[0],
@@ -116,6 +121,12 @@ class Draws:
             str(name): variable.values.reshape(-1, *variable.shape[2:])
             for name, variable in dataset.data_vars.items()
         }
+        statistics = tree["sample_stats"].data_vars if "sample_stats" in tree.children else {}
+        if "log_weight" in statistics:
+            log_weight = statistics["log_weight"].transpose("chain", "draw").values.reshape(1, -1)
+            rng = np.random.default_rng(SEED)
+            chosen = draw_systematic(rng, np.exp(log_weight), log_weight.size)[0]
+            draws = {name: value[chosen] for name, value in draws.items()}
         observed = tree["observed_data"].data_vars if "observed_data" in tree.children else {}
         indicators = {name: draws.pop(name, None) for name in INDICATOR_DIMS}
         return cls(

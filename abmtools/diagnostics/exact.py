@@ -67,15 +67,15 @@ def log_posterior(model, data: Mapping, u: np.ndarray) -> np.ndarray:
 
 def _log_density(model, data: dict, u: np.ndarray) -> np.ndarray:
     """log p(u, y) of a part that fits in memory."""
-    parameters = model.constrain(u)
+    parameters = model.constrain(u, data)
     inside = _inside(model, parameters)
     if not inside.all():  # the model is asked about the origin instead; the answer is not used
-        origin = model.constrain(np.zeros_like(u))
+        origin = model.constrain(np.zeros_like(u), data)
         parameters = {
             name: np.where(inside.reshape(inside.shape + (1,) * (x.ndim - 2)), x, origin[name])
             for name, x in parameters.items()
         }
-    density = model.log_joint(data, parameters) - model.log_det_jacobian(parameters)
+    density = model.log_joint(data, parameters) - model.log_det_jacobian(parameters, data)
     density = np.where(inside, density, -np.inf)
     wrong = np.isnan(density) | np.isposinf(density)
     if wrong.any():

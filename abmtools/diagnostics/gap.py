@@ -135,8 +135,8 @@ def posterior_losses(
     model, rng = workflow.model, np.random.default_rng(seed)
     losses = []
     for batch in parts(model, simulated, num_samples):
-        u = model.unconstrain(truth(model, batch))
         data = model.check_data(batch)
+        u = model.unconstrain(truth(model, batch), data)
         draws = workflow.sample(
             conditions=data, num_samples=num_samples, seed=int(rng.integers(2**31))
         )

@@ -17,7 +17,7 @@ Vehtari, A., Simpson, D., Gelman, A., Yao, Y., & Gabry, J. (2024). Pareto smooth
 sampling. Journal of Machine Learning Research, 25(72), 1-58.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from arviz_stats.base import array_stats
@@ -64,14 +64,42 @@ class ImportanceResult:
             f"effective draws  median {np.median(self.ess):.0f}, smallest {self.ess.min():.0f}"
         )
 
+    def correct(self, posterior: MixturePosterior) -> MixturePosterior:
+        """The posterior's own draws, each with its weight.
+
+        Its `mean`, `std` and `quantile`, its mean membership, `to_arviz`, and what takes it in
+        `abmtools.diagnostics` and `abmtools.plots` are then those of the corrected posterior.
+
+        Parameters
+        ----------
+        posterior : MixturePosterior
+            The one whose weights these are.
+
+        Returns
+        -------
+        MixturePosterior
+
+        Raises
+        ------
+        ValueError
+            If the posterior has other numbers of data sets or draws.
+        """
+        expected = self.log_weights.shape
+        if (len(posterior), posterior.num_samples) != expected:
+            raise ValueError(
+                f"posterior: expected {expected[0]} data sets with {expected[1]} draws, "
+                f"got {len(posterior)} with {posterior.num_samples}."
+            )
+        return replace(posterior, log_weights=self.log_weights)
+
     def resample(
         self, posterior: MixturePosterior, num_samples: int | None = None, *, seed: int
     ) -> MixturePosterior:
         """Draws of the posterior itself: the posterior's draws, resampled by their weights.
 
-        Systematic resampling, with replacement: a draw of weight w appears ``num_samples * w``
-        times, rounded up or down. So no draw appears twice where ``num_samples`` times the largest
-        weight is at most one; half as many draws as there were are often enough for that.
+        As `correct` followed by `MixturePosterior.with_equal_weights`. No draw appears twice where
+        ``num_samples`` times the largest weight is at most one; half as many draws as there were
+        are often enough for that.
 
         Parameters
         ----------
@@ -90,26 +118,7 @@ class ImportanceResult:
         ValueError
             If the posterior has other numbers of data sets or draws, or num_samples < 1.
         """
-        expected = self.log_weights.shape
-        if (len(posterior), posterior.num_samples) != expected:
-            raise ValueError(
-                f"posterior: expected {expected[0]} data sets with {expected[1]} draws, "
-                f"got {len(posterior)} with {posterior.num_samples}."
-            )
-        num_samples = expected[1] if num_samples is None else num_samples
-        if num_samples < 1:
-            raise ValueError(f"num_samples: expected a positive integer, got {num_samples}.")
-        rng = np.random.default_rng(seed)
-        start = rng.random((expected[0], 1))
-        positions = (np.arange(num_samples) + start) / num_samples
-        positions = np.minimum(positions, np.nextafter(1.0, 0.0))
-        edges = np.cumsum(np.exp(self.log_weights), axis=1)
-        edges /= edges[:, -1:]
-        rows = zip(edges, positions, strict=True)
-        indices = np.stack(
-            [np.searchsorted(edge, position, side="right") for edge, position in rows]
-        )
-        return posterior.resample(indices)
+        return self.correct(posterior).with_equal_weights(num_samples, seed=seed)
 
 
 def importance(posterior: MixturePosterior) -> ImportanceResult:
@@ -137,6 +146,8 @@ def importance(posterior: MixturePosterior) -> ImportanceResult:
     >>> data = workflow.simulate(2, num_obs=200, num_reps=3)
     >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=100, seed=1)
     >>> weights = importance(posterior)
+    >>> weights.correct(posterior).mean()["means"].shape
+    (2, 3)
     >>> weights.resample(posterior, num_samples=50, seed=1).num_samples
     50
     """

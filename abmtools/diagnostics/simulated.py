@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-__all__ = ["parts", "truth"]
+__all__ = ["MASKS", "parts", "simulate_like", "truth"]
 
+MASKS = ("mask", "replicate_mask")
 DATASETS_AT_ONCE = 100
 DRAWS_AT_ONCE = 20_000
 
@@ -45,6 +46,38 @@ def parts(model, simulated, num_samples: int = 1) -> Iterator[dict[str, np.ndarr
 def truth(model, batch: Mapping) -> dict[str, np.ndarray]:
     """The true parameters of a batch, {name: (B, 1, ...)}: one draw for each data set."""
     return {name: batch[name][:, None] for name in model.parameter_names}
+
+
+def simulate_like(
+    model, data: Mapping, parameters: Mapping, *, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Simulate a data set for each parameter vector, of the size of an observed one.
+
+    Parameters
+    ----------
+    model : MixtureModel
+    data : mapping of str to array
+        ``"y"``, (M, N, ...), and masks, as `MixtureModel.check_data` returns them. What is missing
+        here is missing in the simulated data too.
+    parameters : mapping of str to array
+        ``{name: (M, ...)}``.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict
+        ``"y"``, (M, N, ...), ``"z"``, (M, N), and masks.
+    """
+    sizes = {"num_obs": data["y"].shape[1]}
+    if model.num_reps is not None:
+        sizes["num_reps"] = data["y"].shape[2]
+    simulated = model.simulate_data(parameters, rng=rng, **sizes)
+    missing = {
+        key: data[key] & np.asarray(simulated.get(key, True), dtype=bool)
+        for key in MASKS
+        if key in data
+    }
+    return {key: simulated[key] for key in ("y", "z", *MASKS) if key in simulated} | missing
 
 
 def _check(model, batch) -> None:

@@ -6,6 +6,7 @@
                             tells which replicates are observed
 ``summary_mask``            which observations are observed, (B, N); only where there are masks
 ``indicators``              z, (B, N)
+``bounds``                  upper bounds of the parameters whose bound depends on the data, (B, P)
 ==========================  ==================================================================
 """
 
@@ -14,7 +15,68 @@ import numpy as np
 from bayesflow.adapters.transforms import MapTransform, Transform
 from bayesflow.utils.serialization import serializable, serialize
 
-__all__ = ["PackObservations", "make_adapter"]
+__all__ = ["ObservationFeatures", "PackObservations", "RelativeToBounds", "make_adapter"]
+
+
+@serializable("abmtools.inference")
+class RelativeToBounds(Transform):
+    """Divide parameters by upper bounds that depend on the data, and hand the bounds on.
+
+    Parameters
+    ----------
+    bounds : dict of str to callable
+        See `abmtools.below`.
+    """
+
+    def __init__(self, bounds: dict):
+        self.bounds = bounds
+
+    def get_config(self) -> dict:
+        return serialize({"bounds": self.bounds})
+
+    def _evaluate(self, data: dict) -> dict:
+        return {name: bound(data) for name, bound in self.bounds.items()}
+
+    def forward(self, data: dict, **kwargs) -> dict:
+        bounds = self._evaluate(data)
+        relative = {name: data[name] / bound for name, bound in bounds.items() if name in data}
+        bounds = np.stack(list(bounds.values()), axis=-1).astype("float32")
+        return data | relative | {"bounds": bounds}
+
+    def inverse(self, data: dict, **kwargs) -> dict:
+        return data
+
+    def log_det_jac(self, data: dict, log_det_jac: dict, **kwargs) -> dict:
+        for name, bound in self._evaluate(data).items():
+            if name in data:
+                log_det_jac[name] = log_det_jac.get(name, 0.0) - np.log(bound)
+        return log_det_jac
+
+
+@serializable("abmtools.inference")
+class ObservationFeatures(Transform):
+    """Replace ``"y"`` by a model's features of it.
+
+    Parameters
+    ----------
+    functions : list of callable
+        The model's `observation_features` and `dataset_features`, those that it has.
+    """
+
+    def __init__(self, functions: list):
+        self.functions = functions
+
+    def get_config(self) -> dict:
+        return serialize({"functions": self.functions})
+
+    def forward(self, data: dict, **kwargs) -> dict:
+        if "y" not in data:
+            return data
+        features = [function(data) for function in self.functions]
+        return data | {"y": np.concatenate(features, axis=-1)}
+
+    def inverse(self, data: dict, **kwargs) -> dict:
+        return data
 
 
 @serializable("abmtools.inference")
@@ -74,15 +136,20 @@ def make_adapter(model) -> bf.Adapter:
         if constraint.transform is not None
     }
     adapter = bf.Adapter()
+    if space.bounded:
+        bounds = {name: space.constraints[name].bound for name in space.bounded}
+        adapter.append(RelativeToBounds(bounds))
     if scalars:
         adapter.expand_dims(scalars, axis=-1)
     if transforms:
         adapter.append(MapTransform(transforms))
     adapter.concatenate(space.names, into="inference_variables")
-    adapter.append(
-        PackObservations(replicates=model.num_reps is not None, scalar=model.num_features == 1)
-    )
-    adapter.keep(["inference_variables", *PackObservations.NAMES.values()])
+    features = [x for x in (model.observation_features, model.dataset_features) if x is not None]
+    if features:
+        adapter.append(ObservationFeatures(features))
+    scalar = model.num_features == 1 and not features
+    adapter.append(PackObservations(replicates=model.num_reps is not None, scalar=scalar))
+    adapter.keep(["inference_variables", "bounds", *PackObservations.NAMES.values()])
     # BayesFlow learns the split points of `concatenate` from a first, strict pass.
-    adapter(model.prior(np.random.default_rng(0), 2))
+    adapter(model.simulate(2, rng=np.random.default_rng(0), num_obs=model.num_obs[0]))
     return adapter

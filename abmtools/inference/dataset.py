@@ -12,6 +12,7 @@ from bayesflow.datasets.helpers import apply_augmentations
 
 __all__ = ["EpochCounter", "ModelSimulator", "SeededDataset"]
 
+RATIO = 0.7  # of neighbouring sizes to pad to
 BLOCK = 8  # batches that are simulated at once, with one N and R
 
 
@@ -44,8 +45,8 @@ class SeededDataset(bf.datasets.OnlineDataset):
     adapter : bayesflow.Adapter
     seed : int
     pad : bool
-        Whether to pad every batch to the model's largest N and R with masked values, so that all
-        batches have one shape. A compiling backend (JAX) then compiles once.
+        Whether to pad every batch with masked values to the model's largest R and to one of a few
+        N, so that there are few shapes. A compiling backend (JAX) then compiles few times.
     augmentations : optional
         As in BayesFlow: applied to each simulated batch before the adapter.
 
@@ -78,7 +79,7 @@ class SeededDataset(bf.datasets.OnlineDataset):
         """A block of adapted batches, one after the other."""
         block = self.simulator.simulate(BLOCK * self.batch_size, rng=rng)
         block = apply_augmentations(block, self.augmentations)
-        block = pad_to_largest(block, self.simulator) if self.pad else block
+        block = pad_to_few_sizes(block, self.simulator) if self.pad else block
         return self.adapter(block)
 
 
@@ -93,11 +94,16 @@ class EpochCounter(keras.callbacks.Callback):
         self.dataset.epoch = epoch
 
 
-def pad_to_largest(batch: dict, model) -> dict:
-    """Pad a simulated batch to the model's largest sizes; masks tell what is real."""
+def pad_to_few_sizes(batch: dict, model) -> dict:
+    """Pad a simulated batch; masks tell what is real.
+
+    N becomes the next one of N_max, `RATIO` N_max, `RATIO`^2 N_max, ...
+    """
     y = batch["y"]
     observed = batch.get("mask", np.ones(y.shape[:2], dtype=bool))
-    padding = [(0, 0), (0, model.num_obs[1] - y.shape[1])]
+    steps = np.floor(np.log(y.shape[1] / model.num_obs[1]) / np.log(RATIO) + 1e-9)
+    size = max(y.shape[1], round(model.num_obs[1] * RATIO**steps))
+    padding = [(0, 0), (0, size - y.shape[1])]
     padded = {"z": np.pad(batch["z"], padding), "mask": np.pad(observed, padding)}
     if model.num_reps is not None:
         replicates = batch.get("replicate_mask", np.ones(y.shape[:3], dtype=bool))

@@ -92,6 +92,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         )
         self.parameter_standardizer.build((None, constrained))
         codes = self.encoder.compute_output_shape(data_shapes["summary_variables"])
+        codes = (*codes[:-1], codes[-1] - self.model.num_dataset_features)
         classifier = self.sequence_classifier or self.emission_scorer
         classifier.build(codes, (codes[0], 1, constrained + self.model.num_unconstrained))
 
@@ -103,6 +104,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         summary_variables,
         indicators,
         summary_mask=None,
+        bounds=None,
         stage: str = "training",
     ) -> dict:
         """The loss and its two parts for an adapted batch.
@@ -118,7 +120,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
             stage=stage,
         )  # fmt: skip
         per_dataset, per_observation = self.membership_loss(
-            inference_variables, summary_variables, indicators, summary_mask, stage=stage
+            inference_variables, summary_variables, indicators, summary_mask, bounds, stage=stage
         )
         for tracker, value in zip(
             self.loss_trackers, (metrics["loss"], per_observation), strict=False
@@ -130,13 +132,14 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
             "membership_loss": per_observation,
         }
 
-    def membership_loss(self, u, observations, z, mask, *, stage: str):
+    def membership_loss(self, u, observations, z, mask, bounds=None, *, stage: str):
         """-log q(z | y, theta), per data set and per observation.
 
         Of a sequence classifier, the mean of the losses of filtering and of smoothing.
         """
+        parameters = self.constrain(u, bounds)
         if self.sequence_classifier is not None:
-            return self._sequence_loss(u, observations, z, mask, stage=stage)
+            return self._sequence_loss(u, parameters, observations, z, mask, stage=stage)
         size = observations.shape[1]
         if mask is None:
             mask = keras.ops.ones(observations.shape[:2])
@@ -148,17 +151,16 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
             observations = keras.ops.take(observations, chosen, axis=1)
             z = keras.ops.take(z, chosen, axis=1)
             mask = keras.ops.take(mask, chosen, axis=1)
-        parameters = self.model.constrain(u)
         scores = self.scores(observations, u, parameters, stage=stage)
         log_prob = self.model.structure.log_prob(z, scores, parameters, mask)
         scored = keras.ops.maximum(keras.ops.mean(keras.ops.sum(mask, axis=-1)), 1.0)
         per_observation = -keras.ops.mean(log_prob) / scored
         return per_observation * keras.ops.mean(observed), per_observation
 
-    def _sequence_loss(self, u, observations, z, mask, *, stage: str):
+    def _sequence_loss(self, u, parameters, observations, z, mask, *, stage: str):
         """Cross-entropies of filtering and smoothing, at every observed time point."""
-        features = self.parameter_features(u, self.model.constrain(u), stage=stage)
-        codes = self.encoder(observations)
+        features = self.parameter_features(u, parameters, stage=stage)
+        codes = self.codes(observations)
         both = self.sequence_classifier(codes, features[:, None], mask=mask)
         if mask is None:
             mask = keras.ops.ones(observations.shape[:2])
@@ -181,7 +183,18 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
     def scores(self, observations, u, parameters, *, stage: str = "inference"):
         """Scores f_k(y_i, theta) for one parameter vector (B, D) per data set: (B, N, K)."""
         features = self.parameter_features(u, parameters, stage=stage)
-        return self.emission_scorer(self.encoder(observations), features[:, None])[:, 0]
+        return self.emission_scorer(self.codes(observations), features[:, None])[:, 0]
+
+    def codes(self, observations):
+        """What the classifier sees of each observation on its own, (B, N, E)."""
+        codes = self.encoder(observations)
+        return codes[..., : codes.shape[-1] - self.model.num_dataset_features]
+
+    def constrain(self, u, bounds=None):
+        """Parameters of u, with the adapter's bounds of those that have some."""
+        names = self.model.space.bounded
+        bounds = {name: bounds[:, i] for i, name in enumerate(names)}
+        return self.model.space.constrain(u, bounds)
 
     def parameter_features(self, u, parameters, *, stage: str = "inference"):
         """What the scorer sees of theta: standardized, on both scales, (..., P)."""
@@ -260,8 +273,8 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         """
         adapted = self.adapter(conditions, strict=False)
         u = keras.ops.convert_to_tensor(u, dtype="float32")
-        parameters = self.model.constrain(u)
-        codes = self.encoder(adapted["summary_variables"])
+        parameters = self.constrain(u, adapted.get("bounds"))
+        codes = self.codes(adapted["summary_variables"])
         features = self.parameter_features(u, parameters)
         mask = adapted.get("summary_mask")
         if self.sequence_classifier is not None:

@@ -1,6 +1,14 @@
-"""The posterior: draws of theta and membership probabilities, for one data set or many.
+r"""The posterior: draws of theta and membership probabilities, for one data set or many.
 
 Axes are always (dataset, sample, observation, component).
+
+Draws may carry importance weights :math:`w_s`, which sum to one for each data set. Of a function h
+of the parameters, or of the membership at them, the posterior mean is then
+
+.. math:: \mathbb{E}[h \mid y] \approx \sum_s w_s \, h(\theta_s) ,
+
+and quantiles are those of the distribution that has the mass :math:`w_s` at :math:`\theta_s`.
+Draws without weights have :math:`w_s = 1 / S`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +19,7 @@ import keras
 import numpy as np
 from arviz_base import from_dict
 
-from ..structures.categorical import draw_categorical
+from ..structures.categorical import draw_categorical, draw_systematic
 
 __all__ = ["MixturePosterior"]
 
@@ -22,6 +30,7 @@ INDICATOR_DIMS = {
     "most_probable_path": ("obs",),
 }
 PATH_SEED = 1  # of the paths in a DataTree, so that making one twice gives the same
+RESAMPLE_SEED = 1  # for the same reason
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,9 @@ class MixturePosterior:
         Of a chain: p(z_t = k | y_{1:t}, theta_s).
     scores : array, shape (B, S, T, K), optional
         Of a chain: scores of each time point, log p(y_t | z_t = k, theta_s) up to a constant.
+    log_weights : array, shape (B, S), optional
+        Logarithms of importance weights that sum to one for each data set, as
+        `diagnostics.ImportanceResult.correct` sets them; without them all draws weigh the same.
     """
 
     model: object
@@ -53,11 +65,13 @@ class MixturePosterior:
     log_prob_function: Callable | None = field(default=None, repr=False)
     filtering: np.ndarray | None = field(default=None, repr=False)
     scores: np.ndarray | None = field(default=None, repr=False)
+    log_weights: np.ndarray | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
+        weighted = "" if self.log_weights is None else ", weighted"
         return (
             f"MixturePosterior({self.model.name}, num_datasets={self.num_datasets}, "
-            f"num_samples={self.num_samples}, parameters={self.model.parameter_names})"
+            f"num_samples={self.num_samples}, parameters={self.model.parameter_names}{weighted})"
         )
 
     @property
@@ -73,7 +87,7 @@ class MixturePosterior:
     @cached_property
     def parameters(self) -> dict[str, np.ndarray]:
         """Draws on the model's own scale, {name: (B, S, ...)}."""
-        return self.model.constrain(self.unconstrained)
+        return self.model.constrain(self.unconstrained, self.data)
 
     @cached_property
     def log_prob(self) -> np.ndarray:
@@ -102,13 +116,14 @@ class MixturePosterior:
             data={key: value[index] for key, value in self.data.items()},
             unconstrained=self.unconstrained[index],
             log_prob_function=self.log_prob_function,
+            log_weights=None if self.log_weights is None else self.log_weights[index],
             **{name: value[index] for name, value in self._indicators.items()},
         )
 
     def resample(self, indices: np.ndarray) -> "MixturePosterior":
         """Keep the draws with these indices, (B, S'), of each data set: for importance resampling.
 
-        The result has no `log_prob`: its draws no longer follow the network.
+        The result has no weights and no `log_prob`: its draws no longer follow the network.
         """
         rows = np.arange(len(self))[:, None]
         return MixturePosterior(
@@ -116,6 +131,114 @@ class MixturePosterior:
             data=self.data,
             unconstrained=self.unconstrained[rows, indices],
             **{name: value[rows, indices] for name, value in self._indicators.items()},
+        )
+
+    def with_equal_weights(
+        self, num_samples: int | None = None, *, seed: int = RESAMPLE_SEED
+    ) -> "MixturePosterior":
+        """Draws that all weigh the same, by systematic resampling, with replacement.
+
+        A draw of weight w appears ``num_samples * w`` times, rounded up or down; without weights,
+        evenly spaced draws are kept. Draws without weights are returned as they are if num_samples
+        is not given.
+
+        Parameters
+        ----------
+        num_samples : int, optional
+            Draws to return; as many as there are by default.
+        seed : int
+
+        Raises
+        ------
+        ValueError
+            If num_samples < 1.
+        """
+        if num_samples is None and self.log_weights is None:
+            return self
+        num_samples = self.num_samples if num_samples is None else num_samples
+        if num_samples < 1:
+            raise ValueError(f"num_samples: expected a positive integer, got {num_samples}.")
+        rng = np.random.default_rng(seed)
+        return self.resample(draw_systematic(rng, self.weights, num_samples))
+
+    # --- summaries ------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Weights of the draws, (B, S), summing to one for each data set."""
+        if self.log_weights is None:
+            return np.full(self.unconstrained.shape[:2], 1 / self.num_samples)
+        return np.exp(self.log_weights)
+
+    def mean(self) -> dict[str, np.ndarray]:
+        """Posterior means of the parameters, {name: (B, ...)}."""
+        return {name: self._mean(x) for name, x in self.parameters.items()}
+
+    def std(self) -> dict[str, np.ndarray]:
+        """Posterior standard deviations of the parameters, {name: (B, ...)}."""
+        means = self.mean()
+        return {
+            name: np.sqrt(self._mean(np.square(x - means[name][:, None])))
+            for name, x in self.parameters.items()
+        }
+
+    def quantile(self, q) -> dict[str, np.ndarray]:
+        """Posterior quantiles of the parameters.
+
+        Parameters
+        ----------
+        q : float or array of floats, shape (Q,)
+            Between 0 and 1.
+
+        Returns
+        -------
+        dict of str to array
+            ``{name: (B, ...)}``, or ``{name: (Q, B, ...)}`` for several.
+        """
+        if self.log_weights is None:
+            return {name: np.quantile(x, q, axis=1) for name, x in self.parameters.items()}
+        return {
+            name: np.stack(
+                [
+                    np.quantile(draws, q, axis=0, weights=weights, method="inverted_cdf")
+                    for draws, weights in zip(x, self.weights, strict=True)
+                ],
+                axis=np.ndim(q),
+            )
+            for name, x in self.parameters.items()
+        }
+
+    def mean_membership(self) -> np.ndarray:
+        """p(z_i = k | y), (B, N, K): membership, averaged over the posterior of theta."""
+        return self._mean(self.membership)
+
+    def mean_smoothing(self) -> np.ndarray:
+        """p(z_t = k | y_{1:T}) of a chain, (B, T, K): another name of `mean_membership`.
+
+        Raises
+        ------
+        ValueError
+            If the model's observations have no order.
+        """
+        return self._mean(self.smoothing)
+
+    def mean_filtering(self) -> np.ndarray:
+        """p(z_t = k | y_{1:t}, theta) of a chain, averaged over theta given all data: (B, T, K).
+
+        Raises
+        ------
+        ValueError
+            If the model's observations have no order.
+        """
+        self._require_chain("mean_filtering", filtering=True)
+        return self._mean(self.filtering)
+
+    def _mean(self, x: np.ndarray) -> np.ndarray:
+        """Weighted mean over the draws of x, (B, S, ...), in double precision."""
+        if self.log_weights is None:
+            return x.mean(axis=1, dtype="float64")
+        return np.stack(
+            [np.tensordot(w, draws, axes=1) for w, draws in zip(self.weights, x, strict=True)]
         )
 
     @property
@@ -187,7 +310,9 @@ class MixturePosterior:
         Variables are the parameters and ``membership``, for a chain also ``filtering``, a sampled
         ``path`` and the ``most_probable_path`` of each draw; dimensions are chain (one), draw,
         dataset (only for several data sets), then ``component``, ``obs`` and ``replicate``. It
-        saves to NetCDF by its own ``to_netcdf``.
+        saves to NetCDF by its own ``to_netcdf``. Draws with weights have a further group
+        ``sample_stats`` with ``log_weight``, (chain, draw[, dataset]); ArviZ' own functions leave
+        it alone, except that ``arviz.extract`` resamples by weights that it is given.
 
         Returns
         -------
@@ -204,23 +329,28 @@ class MixturePosterior:
             draws={name: np.moveaxis(x, 0, 1)[None] for name, x in draws.items()},
             data=self.data,
             attrs={"inference_library": "abmtools"},
+            log_weights=None if self.log_weights is None else self.log_weights.T[None],
         )
 
 
-def to_datatree(model, *, draws: dict, data: dict, attrs: dict):
+def to_datatree(model, *, draws: dict, data: dict, attrs: dict, log_weights=None):
     """Label draws {name: (chain, draw, B, ...)} of a model as an ArviZ DataTree.
 
-    The axis B is called "dataset", and dropped where there is one data set.
+    The axis B is called "dataset", and dropped where there is one data set. Weights of the draws,
+    (chain, draw, B), make a group of their own.
     """
     single = len(data["y"]) == 1
-    dims = dict(model.parameter_dims) | INDICATOR_DIMS
-    dims = {name: list(dims[name] if single else ("dataset", *dims[name])) for name in draws}
+    dims = dict(model.parameter_dims) | INDICATOR_DIMS | {"log_weight": ()}
+    named = [*draws] if log_weights is None else [*draws, "log_weight"]
+    dims = {name: list(dims[name] if single else ("dataset", *dims[name])) for name in named}
     names = ["dataset", *model.observation_dims]
     dims |= {key: names[single : value.ndim] for key, value in data.items()}
     groups = {
         "posterior": {name: x[:, :, 0] if single else x for name, x in draws.items()},
         "observed_data": {key: x[0] if single else x for key, x in data.items()},
     }
+    if log_weights is not None:
+        groups["sample_stats"] = {"log_weight": log_weights[:, :, 0] if single else log_weights}
     coords = {
         "component": np.arange(model.num_components),
         "obs": np.arange(data["y"].shape[1]),

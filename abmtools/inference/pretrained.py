@@ -9,8 +9,10 @@ import hashlib
 import json
 from importlib.resources import files
 
-from ..models import GaussianHMM, GaussianMixture
-from ..networks import ObservationEncoder
+import keras
+
+from ..models import EvidenceAccumulationHMM, GaussianHMM, GaussianMixture
+from ..networks import EmissionScorer, ObservationEncoder, SequenceSummary
 from .checkpoint import load_weights
 from .workflow import MixtureWorkflow
 
@@ -36,7 +38,28 @@ def gaussian_hmm(**kwargs) -> MixtureWorkflow:
     return MixtureWorkflow(GaussianHMM(), encoder=encoder, **kwargs)
 
 
-ARCHITECTURES = {"gaussian_mixture": gaussian_mixture, "gaussian_hmm": gaussian_hmm}
+def evidence_hmm(**kwargs) -> MixtureWorkflow:
+    """The third case study's workflow, untrained; options are those of `MixtureWorkflow`.
+
+    The non-decision time moves all response times, so the scorer has joint features.
+    """
+    seed = kwargs.get("seed")
+    if seed is not None:  # the scorer and the summary draw their initializers' seeds here
+        keras.utils.set_random_seed(seed)
+    encoder = ObservationEncoder(squares=False)
+    return MixtureWorkflow(
+        EvidenceAccumulationHMM(),
+        summary_network=SequenceSummary(encoder, num_slots=2),
+        emission_scorer=EmissionScorer(2, num_joint=16),
+        **kwargs,
+    )
+
+
+ARCHITECTURES = {
+    "evidence_hmm": evidence_hmm,
+    "gaussian_hmm": gaussian_hmm,
+    "gaussian_mixture": gaussian_mixture,
+}
 
 
 def weights_folder(name: str):
@@ -62,7 +85,7 @@ def load_pretrained(name: str) -> MixtureWorkflow:
 
     Parameters
     ----------
-    name : {"gaussian_mixture", "gaussian_hmm"}
+    name : {"gaussian_mixture", "gaussian_hmm", "evidence_hmm"}
 
     Returns
     -------

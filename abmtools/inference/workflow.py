@@ -108,7 +108,9 @@ class MixtureWorkflow(bf.BasicWorkflow):
         if summary_network is not None and encoder is not None:
             raise ValueError("encoder: leave it out, the summary_network holds the shared encoder.")
         if summary_network is None:
-            encoder = encoder or ObservationEncoder(replicates=model.num_reps is not None)
+            encoder = encoder or ObservationEncoder(
+                replicates=model.num_reps is not None, squares=model.observation_features is None
+            )
             exchangeable = model.structure.exchangeable
             summary_network = SetSummary(encoder) if exchangeable else SequenceSummary(encoder)
         if sequence_classifier is None and not model.has_known_structure:
@@ -340,7 +342,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         For a chain this is smoothing.
         """
         data = self.model.check_data(data)
-        return self._indicators(data, self.model.unconstrain(parameters))["membership"]
+        return self._indicators(data, self.model.unconstrain(parameters, data))["membership"]
 
     def filtering(self, data, parameters) -> np.ndarray:
         """Amortized p(z_t = k | y_{1:t}, theta), (B, S, T, K), at parameters {name: (B, S, ...)}.
@@ -353,7 +355,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         if self.model.structure.exchangeable:
             raise ValueError(f"filtering: the observations of {self.model.name} have no order.")
         data = self.model.check_data(data)
-        return self._indicators(data, self.model.unconstrain(parameters))["filtering"]
+        return self._indicators(data, self.model.unconstrain(parameters, data))["filtering"]
 
     def _warn_if_outside(self, data: dict) -> None:
         observed = data["mask"].sum(axis=1) if "mask" in data else np.array([data["y"].shape[1]])

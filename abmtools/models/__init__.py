@@ -1,18 +1,31 @@
 """Models: what generates the data, prior x structure x emission; one file per model."""
 
-from .constraints import Constraint, interval, ordered, positive, simplex, unconstrained
+from .constraints import (
+    Constraint,
+    below,
+    interval,
+    ordered,
+    positive,
+    positive_ordered,
+    simplex,
+    unconstrained,
+)
+from .evidence_hmm import EvidenceAccumulationHMM
 from .gaussian_hmm import GaussianHMM
 from .gaussian_mixture import GaussianMixture
 from .mixture import MixtureModel
 
 __all__ = [
     "Constraint",
+    "EvidenceAccumulationHMM",
     "GaussianHMM",
     "GaussianMixture",
     "MixtureModel",
+    "below",
     "interval",
     "ordered",
     "positive",
+    "positive_ordered",
     "simplex",
     "unconstrained",
 ]

@@ -14,7 +14,15 @@ The posterior network works on real numbers, so each parameter :math:`\theta` is
 `simplex`      stick breaking, :math:`u_k = \log \theta_k - \log \sum_{j > k} \theta_j
                + \log(K - k)` for :math:`k < K`, so that equal weights map to zero
 `ordered`      :math:`u_1 = \theta_1`, :math:`u_k = \log(\theta_k - \theta_{k-1})`
+`positive_     :math:`u_1 = \log\theta_1`, :math:`u_k = \log(\theta_k - \theta_{k-1})`
+ordered`
+`below`        :math:`u = \operatorname{logit} (\theta / b(y))`, with a bound that depends on
+               the data
 =============  =======================================================================
+
+Where the bound of a parameter depends on the data, as that of a time by which the fastest response
+is known to come later, the density of u is still one of the parameter: b(y) is a constant once the
+data are known, and adds :math:`-\log b(y)` to :math:`\log |du / d\theta|`.
 
 The elementwise ones are BayesFlow's own adapter transforms. `StickBreaking` is BayesFlow's
 ``AsSimplex(method="stick")`` in the log domain, where a weight next to one stays finite in float32.
@@ -32,10 +40,13 @@ from bayesflow.utils.serialization import serializable, serialize
 __all__ = [
     "Constraint",
     "Ordered",
+    "PositiveOrdered",
     "StickBreaking",
+    "below",
     "interval",
     "ordered",
     "positive",
+    "positive_ordered",
     "simplex",
     "unconstrained",
 ]
@@ -65,6 +76,24 @@ class Ordered(ElementwiseTransform):
     def log_det_jac(self, data, inverse: bool = False, **kwargs):
         ldj = self._sum_except_batch(self.ldj(data))
         return -ldj if inverse else ldj
+
+
+@serializable("abmtools.models")
+class PositiveOrdered(Ordered):
+    """Map an increasing vector of positive numbers to the logarithms of its steps from zero.
+
+    A BayesFlow adapter transform along the last axis; the inverse of Stan's ``positive_ordered``.
+    """
+
+    def forward(self, data, **kwargs):
+        u = super().forward(data)
+        return keras.ops.concatenate([keras.ops.log(u[..., :1]), u[..., 1:]], axis=-1)
+
+    def inverse(self, data, **kwargs):
+        return _cumulative(keras.ops.exp(data))
+
+    def ldj(self, data):
+        return super().ldj(data) - keras.ops.log(data[..., 0])
 
 
 @serializable("abmtools.models")
@@ -131,6 +160,9 @@ class Constraint:
         ``inside(x)`` tells, elementwise over the leading axes, whether x obeys the constraint.
     requirement : str
         What `inside` tests, in words.
+    bound : callable, optional
+        ``bound(data)`` returns an upper bound b for each data set, (B,), from NumPy arrays
+        ``{"y": (B, N, ...)}`` and masks. The transform then is that of the parameter over b.
     """
 
     name: str
@@ -139,6 +171,7 @@ class Constraint:
     lost: int
     inside: Callable
     requirement: str
+    bound: Callable | None = None
 
     def __repr__(self) -> str:
         return f"abmtools.{self.name}"
@@ -195,6 +228,33 @@ def interval(lower: float, upper: float) -> Constraint:
     )
 
 
+def below(bound: Callable) -> Constraint:
+    """Constrain a scalar to lie between zero and a bound that depends on the data, by a logit.
+
+    Parameters
+    ----------
+    bound : callable
+        ``bound(data)`` returns a positive number for each data set, (B,), from NumPy arrays:
+        ``"y"``, (B, N, ...), and, where observations are missing, ``"mask"``, (B, N).
+
+    Raises
+    ------
+    TypeError
+        If it is not callable.
+    """
+    if not callable(bound):
+        raise TypeError(f"bound: expected a function of the data, got {type(bound).__name__}.")
+    return Constraint(
+        name="below",
+        transform=Constrain(lower=0.0, upper=1.0, inclusive="none"),
+        event_ndim=0,
+        lost=0,
+        inside=lambda x: x > 0,
+        requirement="positive values",
+        bound=bound,
+    )
+
+
 unconstrained = Constraint("unconstrained", None, 0, 0, np.isfinite, "finite numbers")
 
 positive = Constraint(
@@ -222,4 +282,13 @@ ordered = Constraint(
     lost=0,
     inside=lambda x: np.all(np.diff(x, axis=-1) > 0, axis=-1),
     requirement="values that increase strictly along the last axis",
+)
+
+positive_ordered = Constraint(
+    name="positive_ordered",
+    transform=PositiveOrdered(),
+    event_ndim=1,
+    lost=0,
+    inside=lambda x: np.all(np.diff(x, axis=-1, prepend=0.0) > 0, axis=-1),
+    requirement="positive values that increase strictly along the last axis",
 )

@@ -16,7 +16,7 @@ import numpy as np
 
 from .data import ObservedData
 from .parameters import ParameterSpace
-from .probe import probe_emission, probe_prior
+from .probe import probe_emission, probe_features, probe_prior
 
 __all__ = ["MixtureModel"]
 
@@ -45,6 +45,13 @@ class MixtureModel:
     log_emission : callable, optional
         ``log_emission(data, parameters)`` returns log p(y_i | z_i = k, theta), (B, S, N, K), from
         data ``{"y": (B, N, ...)}`` and parameters ``{name: (B, S, ...)}``.
+    observation_features : callable, optional
+        ``observation_features(data)`` returns what the networks see of each observation in place
+        of y, (B, N, E), such as its natural statistics. Each row a function of its own observation.
+    dataset_features : callable, optional
+        ``dataset_features(data)``, (B, N, F): more features for the summary network alone, which
+        may relate an observation to the rest of its data set. Both get data as `check_data` returns
+        it, where missing observations are zero, and what they make of these is not used.
     stan_program : str or path, optional
         A Stan program (a path, or code) with the same parameter names and a matrix ``membership``.
     stan_data : callable, optional
@@ -85,6 +92,8 @@ class MixtureModel:
         num_reps: int | tuple[int, int] | None = None,
         log_prior: Callable | None = None,
         log_emission: Callable | None = None,
+        observation_features: Callable | None = None,
+        dataset_features: Callable | None = None,
         stan_program=None,
         stan_data: Callable | None = None,
         name: str | None = None,
@@ -99,6 +108,7 @@ class MixtureModel:
             )
         self.prior, self.structure, self.emission = prior, structure, emission
         self.log_prior, self.log_emission = log_prior, log_emission
+        self.observation_features, self.dataset_features = observation_features, dataset_features
         self.stan_program, self.stan_data = stan_program, stan_data
         self.name = name or type(self).__name__
         self.num_obs = _range(num_obs, "num_obs")
@@ -113,6 +123,7 @@ class MixtureModel:
                     f"structure's probabilities, got {self.space.constraints[name]!r}."
                 )
         self.num_features = probe_emission(self)
+        self.num_dataset_features = probe_features(self)
 
     # --- what the model is made of ---------------------------------------------------------
 
@@ -164,17 +175,21 @@ class MixtureModel:
         """Whether p(z | theta) is known, and not only simulated."""
         return hasattr(self.structure, "log_likelihood")
 
-    def unconstrain(self, parameters) -> np.ndarray:
-        """Parameters {name: (..., *shape)} to u, (..., D); see `ParameterSpace`."""
-        return self.space.unconstrain(parameters)
+    def unconstrain(self, parameters, data=None) -> np.ndarray:
+        """Parameters {name: (B, ..., *shape)} to u, (B, ..., D); see `ParameterSpace`.
 
-    def constrain(self, u):
-        """u, (..., D), to parameters; the inverse of `unconstrain`."""
-        return self.space.constrain(u)
+        Here and in the next two functions, ``data``, a batch {"y": (B, N, ...)}, is needed where a
+        constraint depends on the data, and ignored elsewhere.
+        """
+        return self.space.unconstrain(parameters, self.space.bounds(data))
 
-    def log_det_jacobian(self, parameters) -> np.ndarray:
-        """log |du / dtheta|, shape (...)."""
-        return self.space.log_det_jacobian(parameters)
+    def constrain(self, u, data=None):
+        """u, (B, ..., D), to parameters; the inverse of `unconstrain`."""
+        return self.space.constrain(u, self.space.bounds(data))
+
+    def log_det_jacobian(self, parameters, data=None) -> np.ndarray:
+        """log |du / dtheta|, shape (B, ...)."""
+        return self.space.log_det_jacobian(parameters, self.space.bounds(data))
 
     # --- simulation ------------------------------------------------------------------------
 

@@ -6,9 +6,13 @@ want one real vector :math:`u \in \mathbb{R}^D`. The space concatenates the para
 
 .. math:: \log \left| \frac{du}{d\theta} \right| =
           \sum_{\text{parameters } p} \log \left| \frac{du_p}{d\theta_p} \right| .
+
+Parameters with a constraint `below` a bound that the data set are transformed relative to it;
+functions here take these bounds, {name: (B,)}, which `bounds` computes from the data.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -16,6 +20,8 @@ import numpy as np
 from .constraints import Constraint, unconstrained
 
 __all__ = ["ParameterSpace"]
+
+NO_BOUNDS = MappingProxyType({})
 
 
 class ParameterSpace:
@@ -51,6 +57,11 @@ class ParameterSpace:
                 raise TypeError(
                     f"constraints[{name!r}]: expected an abmtools constraint such as "
                     f"abmtools.positive, got {constraint!r}."
+                )
+            if constraint.bound is not None and self.shapes[name]:
+                raise ValueError(
+                    f"prior: parameter {name!r} with constraint {constraint.name} must be a scalar "
+                    f"per data set, got event shape {self.shapes[name]}."
                 )
             if len(self.shapes[name]) > 1 or len(self.shapes[name]) < constraint.event_ndim:
                 raise ValueError(
@@ -109,16 +120,61 @@ class ParameterSpace:
             checked[name] = value
         return checked
 
-    def unconstrain(self, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Map parameters {name: (..., *shape)} to u, (..., D), float64."""
-        parameters = self.check(parameters)
-        parts = [
-            _numpy(self.constraints[name].unconstrain(self._at_least_vector(name, value)))
-            for name, value in parameters.items()
-        ]
+    @property
+    def bounded(self) -> list[str]:
+        """Names of the parameters whose upper bound depends on the data."""
+        return [name for name, x in self.constraints.items() if x.bound is not None]
+
+    def bounds(self, data: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        """Upper bounds {name: (B,)} of the parameters that have one, from data {"y": (B, N, ...)}.
+
+        Raises
+        ------
+        ValueError
+            If there are such parameters and no data, or a bound is not a positive number.
+        """
+        if not self.bounded:
+            return {}
+        if data is None:
+            raise ValueError(f"data: expected the data set, which bounds {self.bounded}, got None.")
+        found = {}
+        for name in self.bounded:
+            bound = np.asarray(self.constraints[name].bound(data), dtype="float64")
+            if bound.shape != (len(data["y"]),) or not np.all(np.isfinite(bound) & (bound > 0)):
+                raise ValueError(
+                    f"constraints[{name!r}]: expected a positive number for each of "
+                    f"{len(data['y'])} data sets, got {bound}."
+                )
+            found[name] = bound
+        return found
+
+    def unconstrain(
+        self, parameters: Mapping[str, np.ndarray], bounds: Mapping = NO_BOUNDS
+    ) -> np.ndarray:
+        """Map parameters {name: (..., *shape)} to u, (..., D), float64.
+
+        With bounds, the first of the leading axes is that of the data sets.
+
+        Raises
+        ------
+        ValueError
+            As `check`, and if a parameter is not below its bound.
+        """
+        parts = []
+        for name, value in self.check(parameters).items():
+            if name in bounds:
+                value = value / _along(bounds[name], value)
+                if not np.all(value < 1):
+                    raise ValueError(
+                        f"parameters[{name!r}]: expected values below the data's bound, got "
+                        f"{value.max()} times it."
+                    )
+            parts.append(
+                _numpy(self.constraints[name].unconstrain(self._at_least_vector(name, value)))
+            )
         return np.concatenate(parts, axis=-1)
 
-    def constrain(self, u) -> dict:
+    def constrain(self, u, bounds: Mapping = NO_BOUNDS) -> dict:
         """Map u, (..., D), to parameters {name: (..., *shape)}; the inverse of `unconstrain`.
 
         NumPy in, NumPy out; a backend tensor in gives tensors out, differentiably.
@@ -129,21 +185,32 @@ class ParameterSpace:
         for name, size in self.sizes.items():
             value = self.constraints[name].constrain(u[..., start : start + size])
             value = value if self.shapes[name] else value[..., 0]
-            parameters[name] = _numpy(value) if isinstance(u, np.ndarray) else value
+            value = _numpy(value) if isinstance(u, np.ndarray) else value
+            parameters[name] = value * _along(bounds[name], value) if name in bounds else value
             start += size
         return parameters
 
-    def log_det_jacobian(self, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
+    def log_det_jacobian(
+        self, parameters: Mapping[str, np.ndarray], bounds: Mapping = NO_BOUNDS
+    ) -> np.ndarray:
         """log |du / dtheta| of each parameter vector, shape (...)."""
         total = 0.0
         for name, value in self.check(parameters).items():
             constraint = self.constraints[name]
+            if name in bounds:
+                bound = _along(bounds[name], value)
+                value, total = value / bound, total - np.log(bound)
             terms = _numpy(constraint.log_det_jacobian(self._at_least_vector(name, value)))
             total = total + (terms if constraint.event_ndim else terms.sum(axis=-1))
         return total
 
     def _at_least_vector(self, name: str, value: np.ndarray) -> np.ndarray:
         return value if self.shapes[name] else value[..., None]
+
+
+def _along(bound, value):
+    """Bounds (B,) as (B, 1, ...), to go with values (B, ...)."""
+    return bound.reshape(bound.shape + (1,) * (len(value.shape) - 1))
 
 
 def _numpy(x) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["probe_emission", "probe_prior"]
+__all__ = ["probe_emission", "probe_features", "probe_prior"]
 
 
 def probe_prior(prior) -> tuple[dict[str, tuple], dict[str, np.ndarray]]:
@@ -62,3 +62,28 @@ def probe_emission(model) -> int:
             f"(3, {model.num_obs[0]}, ...), without an axis D of length one, got {shape}."
         )
     return features[0] if features else 1
+
+
+def probe_features(model) -> int:
+    """Number of features that relate an observation to its data set, from a small simulation."""
+    functions = {
+        "observation_features": model.observation_features,
+        "dataset_features": model.dataset_features,
+    }
+    given = {name: function for name, function in functions.items() if function is not None}
+    if given and (model.num_reps is not None or "observation_features" not in given):
+        wrong = "no replicates" if model.num_reps is not None else "observation_features beside it"
+        raise ValueError(f"{next(iter(given))}: expected {wrong}.")
+    data = model.simulate(3, rng=np.random.default_rng(0), num_obs=model.num_obs[0])
+    sizes = {"dataset_features": 0}
+    for name, function in given.items():
+        features = np.asarray(function(data))
+        if features.shape[:2] != data["y"].shape[:2] or features.ndim != 3:
+            raise ValueError(
+                f"{name}: expected shape (B, N, F) = {(*data['y'].shape[:2], '...')}, "
+                f"got {features.shape}."
+            )
+        if not np.all(np.isfinite(features)):
+            raise ValueError(f"{name}: expected finite numbers, got NaN or infinity.")
+        sizes[name] = features.shape[2]
+    return sizes["dataset_features"]

@@ -16,7 +16,7 @@ import keras
 from bayesflow.utils.serialization import serializable
 from keras import ops
 
-from ..structures.recursions import backward, forward
+from ..structures.recursions import both_ways
 from .pooling import masked_outer_mean
 from .soft_assignment import SoftAssignment
 
@@ -54,8 +54,7 @@ class ChainAssignment(SoftAssignment):
             ops.transpose(scores, (3, 2, 0, 1)), (num_obs, self.num_slots, batch * self.num_heads)
         )
         log_transition = self.log_transitions(summary)
-        log_alpha, _ = forward(ops.zeros_like(scores[0]), log_transition, scores)
-        log_beta = backward(log_transition, scores)
+        log_alpha, log_beta, _ = both_ways(ops.zeros_like(scores[0]), log_transition, scores)
         smoothed = ops.softmax(log_alpha + log_beta, axis=1)
         assigned = ops.reshape(smoothed, (num_obs, self.num_slots, batch, self.num_heads))
         assigned = ops.reshape(

@@ -13,12 +13,22 @@ the same form, with both sides learned:
 with vectors of length r, the rank. It is exact for exponential families and approximates any smooth
 log density as the rank grows. Its price is the point: N evaluations of :math:`\varphi`, S of
 :math:`\psi`, and one matrix product give all N x S x K scores of S posterior draws.
+
+Where a parameter moves the observations themselves, as a time before which nothing happens does,
+the rank would have to be large. Joint features, functions of both at once,
+
+.. math:: f_k(y_i, \theta) = \varphi(e_i)^\top \psi_k(\theta) / \sqrt{r}
+                            + h\big(a(e_i) + b(\theta)\big)^\top c_k(\theta)
+
+with an activation h, then do with few, at the price of N x S evaluations of h for each.
 """
 
 import keras
 from bayesflow.utils.serialization import serializable
 
 __all__ = ["EmissionScorer"]
+
+FEATURES_AT_ONCE = 250_000  # joint features in memory, 1 MB: what a cache holds
 
 
 @serializable("abmtools.networks")
@@ -33,8 +43,10 @@ class EmissionScorer(keras.Layer):
         Length r of the vectors phi and psi.
     observation_widths, parameter_widths : sequence of int
         Hidden layers of phi and psi; their inputs also skip to the output layer.
+    num_joint : int
+        Number of joint features; 0 for none.
     activation : str
-        Activation of the hidden layers.
+        Activation of the hidden layers and of the joint features.
     **kwargs
         Passed to ``keras.Layer``.
     """
@@ -46,15 +58,18 @@ class EmissionScorer(keras.Layer):
         rank: int = 16,
         observation_widths=(32,),
         parameter_widths=(64, 64),
+        num_joint: int = 0,
         activation: str = "silu",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.num_joint = num_joint
         self.num_components, self.rank, self.activation = num_components, rank, activation
         self.observation_widths = tuple(observation_widths)
         self.parameter_widths = tuple(parameter_widths)
-        self.observation_layers = self._make_layers(self.observation_widths, rank)
-        self.parameter_layers = self._make_layers(self.parameter_widths, rank * num_components)
+        self.observation_layers = self._make_layers(self.observation_widths, rank + num_joint)
+        size = rank * num_components + num_joint * (num_components + 1)
+        self.parameter_layers = self._make_layers(self.parameter_widths, size)
 
     def _make_layers(self, widths, units):
         hidden = [keras.layers.Dense(width, activation=self.activation) for width in widths]
@@ -75,12 +90,30 @@ class EmissionScorer(keras.Layer):
     def call(self, codes, parameters):
         """Scores (B, S, N, K) from codes (B, N, E) and parameter features (B, S, P)."""
         phi = self._forward(self.observation_layers, codes)
-        psi = self._forward(self.parameter_layers, parameters) / self.rank**0.5
+        psi = self._forward(self.parameter_layers, parameters)
         batch, samples = psi.shape[0], psi.shape[1]
-        psi = keras.ops.reshape(psi, (batch, samples * self.num_components, self.rank))
-        scores = keras.ops.matmul(psi, keras.ops.transpose(phi, (0, 2, 1)))
+        split = self.rank * self.num_components
+        own = keras.ops.reshape(psi[..., :split], (batch, samples * self.num_components, self.rank))
+        own = own / self.rank**0.5
+        scores = keras.ops.matmul(own, keras.ops.transpose(phi[..., : self.rank], (0, 2, 1)))
         scores = keras.ops.reshape(scores, (batch, samples, self.num_components, phi.shape[1]))
+        if self.num_joint:
+            scores = scores + self._joint(phi[..., self.rank :], psi[..., split:])
         return keras.ops.transpose(scores, (0, 1, 3, 2))
+
+    def _joint(self, a, parameters):
+        """Scores by the joint features, (B, S, K, N), from a(e), (B, N, J), and (b, c)."""
+        a = keras.ops.transpose(a, (0, 2, 1))[:, None]
+        activation = keras.activations.get(self.activation)
+        size = max(1, FEATURES_AT_ONCE // (a.shape[0] * a.shape[2] * a.shape[3]))
+        parts = []
+        for start in range(0, parameters.shape[1], size):
+            part = parameters[:, start : start + size]
+            b, c = part[..., : self.num_joint], part[..., self.num_joint :]
+            c = keras.ops.reshape(c, (*c.shape[:2], self.num_joint, self.num_components))
+            h = activation(a + b[..., None])
+            parts.append(keras.ops.matmul(keras.ops.transpose(c, (0, 1, 3, 2)), h))
+        return keras.ops.concatenate(parts, axis=1)
 
     @staticmethod
     def _forward(layers, x):
@@ -95,6 +128,7 @@ class EmissionScorer(keras.Layer):
             "rank": self.rank,
             "observation_widths": self.observation_widths,
             "parameter_widths": self.parameter_widths,
+            "num_joint": self.num_joint,
             "activation": self.activation,
         }
         return super().get_config() | config

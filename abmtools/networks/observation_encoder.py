@@ -9,7 +9,8 @@ Replicates are exchangeable, so their code is a function of pooled features
 with a small learned layer h and a constant c. The linear features are there because they are
 sufficient for an exponential family with natural statistic y; whatever else is needed, h learns.
 Observations without replicates are passed on with their squares, :math:`e_i = (y_i, y_i^2 - 1)`,
-the natural statistics of a normal with unknown location and scale. Data are first standardized by
+the natural statistics of a normal with unknown location and scale; or without, where the model
+has statistics of its own. Data are first standardized by
 a mean and a scale that `adapt` takes from simulations.
 """
 
@@ -37,13 +38,23 @@ class ObservationEncoder(keras.Layer):
         Size of the learned replicate features h; 0 for none.
     activation : str
         Activation of h.
+    squares : bool
+        Whether observations without replicates are passed on with their squares.
     **kwargs
         Passed to ``keras.Layer``.
     """
 
-    def __init__(self, replicates: bool = False, width: int = 8, activation="relu", **kwargs):
+    def __init__(
+        self,
+        replicates: bool = False,
+        width: int = 8,
+        activation="relu",
+        squares: bool = True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.replicates, self.width, self.activation = replicates, width, activation
+        self.squares = squares
         self.hidden = None
         if replicates and width:
             self.hidden = keras.layers.Dense(width, activation=activation)
@@ -73,7 +84,7 @@ class ObservationEncoder(keras.Layer):
         """Codes of shape (B, N, E) for observations x."""
         if not self.replicates:
             y = (x - self.location) / self.scale
-            return keras.ops.concatenate([y, y**2 - 1], axis=-1)
+            return keras.ops.concatenate([y, y**2 - 1], axis=-1) if self.squares else y
         y = (x[..., :-1] - self.location) / self.scale
         mask = x[..., -1]
         mean = masked_mean(y, mask)
@@ -85,10 +96,15 @@ class ObservationEncoder(keras.Layer):
 
     def compute_output_shape(self, input_shape):
         if not self.replicates:
-            return (*input_shape[:-1], 2 * input_shape[-1])
+            return (*input_shape[:-1], input_shape[-1] * (2 if self.squares else 1))
         features = 2 * (input_shape[-1] - 1) + 1
         return (*input_shape[:-2], features + (self.width if self.hidden is not None else 0))
 
     def get_config(self):
-        config = {"replicates": self.replicates, "width": self.width, "activation": self.activation}
+        config = {
+            "replicates": self.replicates,
+            "width": self.width,
+            "activation": self.activation,
+            "squares": self.squares,
+        }
         return super().get_config() | config

@@ -5,6 +5,7 @@ parameters          `marginals` and `pairs` of one or more posteriors and the tr
 membership          `membership_curves` with bands, `membership_scatter` of two posteriors
 sequences           `sequence` of data, `state_probabilities`, `filtering_and_smoothing`, `paths`
 calibration         `calibration` of membership, `rank_ecdf` and `recovery` of parameters
+the model           `misspecification` by summaries, `predictive_check` of statistics by state
 training            `losses`
 ==================  ============================================================================
 
@@ -13,6 +14,7 @@ returns the axes. None shows a figure, and importing this changes no setting of 
 """
 
 from . import style
+from .checks import misspecification, predictive_check
 from .membership import calibration, membership_curves, membership_scatter
 from .parameters import marginals, pairs
 from .sequences import filtering_and_smoothing, paths, sequence, state_probabilities
@@ -26,8 +28,10 @@ __all__ = [
     "marginals",
     "membership_curves",
     "membership_scatter",
+    "misspecification",
     "pairs",
     "paths",
+    "predictive_check",
     "rank_ecdf",
     "recovery",
     "sequence",

@@ -361,6 +361,7 @@ def _sampled_paths(posterior, num_paths: int, seed: int) -> tuple[np.ndarray, np
     """Paths of some draws, (num_paths, T), and the most probable one, (T,), where there is one."""
     draws = Draws.of(posterior, "posterior")
     chain = isinstance(posterior, MixturePosterior) and posterior.scores is not None
+    posterior = posterior.with_equal_weights() if chain else posterior
     if not chain and draws.path is None:
         raise ValueError(
             "posterior: expected the posterior of a Markov chain, with paths, "

@@ -64,6 +64,8 @@ class Fit(NamedTuple):
 class Settings:
     """Checked settings of a run; see `abmtools.stan.sample`.
 
+    ``inits`` are the program's parameters where each chain starts, one dictionary for each.
+
     Raises
     ------
     ValueError
@@ -77,6 +79,7 @@ class Settings:
     cores: int | None = None
     adapt_delta: float = 0.8
     show_progress: bool = False
+    inits: list[dict] | None = None
 
     def __post_init__(self):
         for name, low, high in [
@@ -135,6 +138,9 @@ def run_stanli(program: Program, data: Mapping, settings: Settings) -> Fit:
     started = time.perf_counter()
     model = stanli.Model(stan_code=program.code, data=dict(data), seed=settings.seed)
     compiled = time.perf_counter()
+    inits = None
+    if settings.inits is not None:
+        inits = np.stack([model.unconstrain(start) for start in settings.inits])
     fit = model.sample(
         chains=settings.chains,
         seed=settings.seed,
@@ -143,6 +149,7 @@ def run_stanli(program: Program, data: Mapping, settings: Settings) -> Fit:
         delta=settings.adapt_delta,
         max_depth=MAX_TREE_DEPTH,
         parallel_chains=settings.parallel_chains,
+        inits=inits,
         refresh=_refresh(settings) if settings.show_progress else 0,
     )
     finished = time.perf_counter()
@@ -181,6 +188,7 @@ def run_cmdstanpy(program: Program, data: Mapping, settings: Settings) -> Fit:
             data=dict(data),
             chains=settings.chains,
             parallel_chains=settings.parallel_chains,
+            inits=settings.inits,
             seed=settings.seed,
             iter_warmup=settings.warmup,
             iter_sampling=settings.draws,

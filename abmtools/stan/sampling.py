@@ -14,6 +14,7 @@ compare them with. The programs are in the folder ``programs``.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ def sample(
     seed: int = 1,
     cores: int | None = None,
     adapt_delta: float = 0.8,
+    inits: Mapping[str, np.ndarray] | None = None,
     show_progress: bool = False,
 ) -> DataTree:
     """Draw from the posterior of one data set by NUTS.
@@ -57,6 +59,9 @@ def sample(
         Chains that run at once; by default as many as this process may use.
     adapt_delta : float
         Acceptance rate that the step size aims at. Nearer to 1 is slower and safer.
+    inits : mapping of str to array, optional
+        Parameters where the chains start, ``{name: (chains, ...)}``; by default the engine draws
+        them. The program's own parameters must be those of the model.
     show_progress : bool
         Whether the engine may report its progress.
 
@@ -82,7 +87,8 @@ def sample(
     ------
     TypeError, ValueError
         If the model has no Stan program, the program and the model disagree, the data hold more
-        than one data set, or an argument is out of range.
+        than one data set, an argument is out of range, or inits lack a parameter or are of another
+        shape; with stanli, also if they are outside their constraint.
     FileNotFoundError
         If the program is a path to a file that does not exist.
     ImportError, RuntimeError
@@ -98,6 +104,8 @@ def sample(
     {'chain': 4, 'draw': 1000, 'obs': 200, 'component': 3}
     """
     settings = Settings(chains, warmup, draws, seed, cores, adapt_delta, show_progress)
+    if inits is not None:
+        settings = replace(settings, inits=_starts(model, inits, chains))
     engine = select_engine(engine)
     program = _program(model)
     data = _single(model, data)
@@ -143,3 +151,19 @@ def _single(model, data: Mapping) -> dict[str, np.ndarray]:
             "them, [abmtools.stan.sample(model, {'y': y}) for y in data['y']]."
         )
     return {key: value[0] for key, value in checked.items()}
+
+
+def _starts(model, inits: Mapping, chains: int) -> list[dict]:
+    """The parameters where each chain starts, as plain numbers and lists."""
+    if set(inits) != set(model.parameter_names):
+        raise ValueError(
+            f"inits: expected exactly {list(model.parameter_names)}, got {sorted(inits)}."
+        )
+    values = {name: np.asarray(inits[name], dtype="float64") for name in model.parameter_names}
+    for name, shape in model.parameter_shapes.items():
+        if values[name].shape != (chains, *shape):
+            raise ValueError(
+                f"inits[{name!r}]: expected shape {(chains, *shape)}, one row for each chain, "
+                f"got {values[name].shape}."
+            )
+    return [{name: value[c].tolist() for name, value in values.items()} for c in range(chains)]

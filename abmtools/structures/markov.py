@@ -32,7 +32,15 @@ import numpy as np
 from keras import ops
 
 from .categorical import draw_categorical
-from .recursions import LOWEST, backward, finite, forward, infinite, most_probable_path
+from .recursions import (
+    LOWEST,
+    backward,
+    both_ways,
+    finite,
+    forward,
+    infinite,
+    most_probable_path,
+)
 
 __all__ = ["Markov", "persistent"]
 
@@ -231,9 +239,11 @@ class Markov:
     def filtering_and_smoothing(self, scores, parameters, mask=None):
         """Both at the price of one forward pass, each (..., T, K)."""
         chain = _Chain(self, scores, parameters, mask)
-        log_alpha, log_sum = chain.forward()
+        log_alpha, log_beta, log_sum = both_ways(
+            chain.log_initial, chain.log_transition, chain.scores
+        )
         chain.require_possible(log_sum)
-        both = (log_alpha, log_alpha + chain.backward())
+        both = (log_alpha, log_alpha + log_beta)
         return tuple(chain.restore(ops.softmax(terms, axis=1), 2) for terms in both)
 
     log_membership, membership = log_smoothing, smoothing  # as the other structures call it
@@ -261,14 +271,13 @@ class Markov:
         both = np.broadcast_shapes(tuple(z.shape), tuple(scores.shape[:-1]))
         scores = ops.broadcast_to(scores, (*both, scores.shape[-1]))
         chain = _Chain(self, scores, parameters, mask)
-        _, log_sum = chain.forward()
-        chain.require_possible(log_sum)
         agrees = z[..., None] == ops.arange(scores.shape[-1], dtype="int32")
         if mask is not None:
             mask = ops.cast(ops.convert_to_tensor(mask), "bool")
             agrees = ops.logical_or(agrees, ops.logical_not(mask)[..., None])
         agrees = chain.flatten(ops.broadcast_to(agrees, (*chain.shape, *scores.shape[-2:])), 2)
-        log_path = chain.forward(ops.where(agrees, chain.scores, LOWEST))[1]
+        log_sum, log_path = chain.log_sums(ops.where(agrees, chain.scores, LOWEST))
+        chain.require_possible(log_sum)
         return chain.restore(infinite(log_path - log_sum), 0)
 
     def draw(self, scores, parameters, mask=None, *, rng: np.random.Generator) -> np.ndarray:
@@ -345,9 +354,18 @@ class _Chain:
         event = tuple(x.shape[:ndim])
         return ops.reshape(ops.moveaxis(x, -1, 0), (*self.shape, *event))
 
-    def forward(self, scores=None):
-        scores = self.scores if scores is None else scores
-        return forward(self.log_initial, self.log_transition, scores)
+    def forward(self):
+        return forward(self.log_initial, self.log_transition, self.scores)
+
+    def log_sums(self, other):
+        """log sums over paths, (M,), for the chain's scores and for other ones, in one pass."""
+        scores = ops.concatenate([self.scores, other], axis=2)
+        initial, transition = (
+            x if x.shape[-1] == 1 else ops.concatenate([x, x], axis=-1)
+            for x in (self.log_initial, self.log_transition)
+        )
+        log_sum = forward(initial, transition, scores)[1]
+        return log_sum[: self.size], log_sum[self.size :]
 
     def backward(self):
         return backward(self.log_transition, self.scores)

@@ -31,7 +31,7 @@ M = 1 and broadcast.
 import numpy as np
 from keras import ops
 
-__all__ = ["backward", "finite", "forward", "infinite", "most_probable_path"]
+__all__ = ["backward", "both_ways", "finite", "forward", "infinite", "most_probable_path"]
 
 LOWEST = -1e30
 FEW = 1000  # M K^3 up to which products in rounds are faster than steps (T = 100, torch)
@@ -99,6 +99,31 @@ def backward(log_transition, scores):
         return _take_out_largest(previous)[0], log_beta
 
     return ops.scan(step, last[0], scores, reverse=True)[1]
+
+
+def both_ways(log_initial, log_transition, scores):
+    r"""Both recursions in one: log alpha_t and log beta_t, up to a constant per time point.
+
+    With :math:`b_t(j) = e^{f_{tj}} \beta_t(j)` the second recursion reads
+    :math:`b_t(j) = e^{f_{tj}} \sum_k A_{jk} \, b_{t+1}(k)`, the first one for the sequence in
+    reverse and the transposed matrix. So both take T steps together, of twice the size.
+
+    Returns
+    -------
+    log_alpha, log_beta : tensors, shape (T, K, M)
+    log_sum : tensor, shape (M,)
+        As for `forward`.
+    """
+    size = scores.shape[2]
+    log_initial = ops.broadcast_to(log_initial, scores.shape[1:])
+    log_transition = ops.broadcast_to(log_transition, (*log_transition.shape[:2], size))
+    both, log_sum = forward(
+        ops.concatenate([log_initial, ops.zeros_like(log_initial)], axis=1),
+        ops.concatenate([log_transition, ops.transpose(log_transition, (1, 0, 2))], axis=2),
+        ops.concatenate([scores, ops.flip(scores, axis=0)], axis=2),
+    )
+    ahead = ops.flip(both[..., size:], axis=0)
+    return both[..., :size], ahead - _take_out_largest(scores, axis=1)[0], log_sum[:size]
 
 
 def most_probable_path(log_initial, log_transition, scores):

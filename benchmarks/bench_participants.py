@@ -1,0 +1,154 @@
+"""Eleven real participants: the shipped network, all in one call, beside NUTS, one after the other.
+
+For each participant of the third case study, first 400 trials, prints
+
+* the largest difference of a posterior mean from that of NUTS, in posterior standard deviations of
+  NUTS, of the network's draws as they are and weighted by Pareto-smoothed importance sampling;
+* Pareto k, the effective number of weighted draws, and that of NUTS (its smallest);
+* the mean absolute difference of smoothing probabilities, averaged over the posterior on both
+  sides, likewise without and with weights;
+* seconds of NUTS (4 chains x (1,000 + 1,000), with filtering and smoothing), and how many times
+  faster the network is: a single call draws 2,000 for all participants, also with filtering and
+  smoothing, and its time is divided by their number.
+
+Both sides use all cores that this process may use. NUTS takes about fifteen minutes on two; with
+``--nuts FOLDER`` its draws are kept there, with their times, and read again by the next run.
+"""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.pop("OMP_NUM_THREADS", None)  # before torch: both sides may use all cores
+
+import argparse
+import time
+from pathlib import Path
+
+import arviz_stats
+import numpy as np
+import pandas as pd
+import torch
+import xarray
+
+import abmtools as abm
+from abmtools import diagnostics
+
+NUM_TRIALS = 400
+NUM_SAMPLES = 2000
+TARGETS = {  # of the column's worst entry
+    "mean": 0.5,
+    "mean (PSIS)": 0.1,
+    "smoothing": 0.02,
+    "smoothing (PSIS)": 0.02,
+}
+
+
+def report(what: str, value: float, target: float, *, least: bool = False) -> None:
+    met = value >= target if least else value <= target
+    print(f"{what:<48} {value:9.4f}, target {target:g}: {'met' if met else 'MISSED'}")
+
+
+# --- the two contenders -------------------------------------------------------------------------
+
+
+def load() -> tuple[list[str], dict[str, np.ndarray]]:
+    """Names of the participants, and their trials as one batch with a mask."""
+    trials = abm.datasets.load_dutilh2011()
+    trials = trials[trials["trial"] <= NUM_TRIALS]
+    names = list(trials["participant"].cat.categories)
+    y, mask = np.zeros((len(names), NUM_TRIALS, 2)), np.zeros((len(names), NUM_TRIALS), dtype=bool)
+    for row, (_, own) in enumerate(trials.groupby("participant", observed=True)):
+        y[row, : len(own)] = own[["rt", "correct"]].to_numpy(dtype="float64")
+        mask[row, : len(own)] = True
+    return names, {"y": y, "mask": mask}
+
+
+def nuts(model, y: np.ndarray, path: Path | None) -> xarray.DataTree:
+    """Draws of one participant, from the file if there is one."""
+    if path is not None and path.exists():
+        return xarray.load_datatree(path)
+    tree = abm.stan.sample(model, {"y": y}, engine="stanli", seed=1)
+    if path is not None:
+        tree.to_netcdf(path)
+    return tree
+
+
+def network(workflow, data: dict, repetitions: int = 5):
+    """Draws for all participants, and the seconds of a call: a median."""
+    seconds = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        posterior = workflow.sample(conditions=data, num_samples=NUM_SAMPLES, seed=1)
+        seconds.append(time.perf_counter() - start)
+    return posterior, float(np.median(seconds))
+
+
+# --- their differences --------------------------------------------------------------------------
+
+
+def largest_difference(posterior, reference, row: int) -> float:
+    """Of posterior means, over all parameters, in standard deviations of the reference."""
+    means, worst = posterior.mean(), 0.0
+    for name, mean in means.items():
+        draws = reference[name].values
+        error = (mean[row] - draws.mean(axis=(0, 1))) / draws.std(axis=(0, 1))
+        worst = max(worst, float(np.abs(error).max()))
+    return worst
+
+
+def smoothing_difference(posterior, reference, row: int) -> float:
+    """Mean over trials of the absolute difference of the probability of control."""
+    theirs = reference["membership"].values[..., 1].mean(axis=(0, 1))
+    ours = posterior.mean_smoothing()[row, : len(theirs), 1]
+    return float(np.abs(ours - theirs).mean())
+
+
+def compare(posterior, corrected, reference, row: int, names: list[str]) -> dict:
+    ess = arviz_stats.ess(reference.to_dataset()[names])
+    return {
+        "mean": largest_difference(posterior, reference, row),
+        "mean (PSIS)": largest_difference(corrected, reference, row),
+        "smoothing": smoothing_difference(posterior, reference, row),
+        "smoothing (PSIS)": smoothing_difference(corrected, reference, row),
+        "NUTS ESS": min(float(x.min()) for x in ess.data_vars.values()),
+    }
+
+
+def main(folder: Path | None) -> None:
+    names, data = load()
+    workflow = abm.load_pretrained("evidence_hmm")
+    model = workflow.model
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    posterior, seconds = network(workflow, data)
+    weights = diagnostics.importance(posterior)
+    corrected, rows = weights.correct(posterior), {}
+    for row, name in enumerate(names):
+        path = None if folder is None else folder / f"{name}.nc"
+        tree = nuts(model, data["y"][row, data["mask"][row]], path)
+        duration = tree.attrs["compile_time"] + tree.attrs["sampling_time"]
+        rows[name] = compare(
+            posterior, corrected, tree["posterior"], row, model.parameter_names
+        ) | {
+            "k": weights.pareto_k[row],
+            "ESS": weights.ess[row],
+            "NUTS s": duration,
+            "speed-up": duration * len(names) / seconds,
+        }
+        print(f"{name}: NUTS {duration:.0f} s", flush=True)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    print(table.round(3).to_string())
+    print(
+        f"network: {seconds:.2f} s for {len(names)} participants, {NUM_SAMPLES} draws of each; "
+        f"{torch.get_num_threads()} threads"
+    )
+    for column, target in TARGETS.items():
+        report(f"largest {column}", table[column].max(), target)
+    report("participants with k < 0.7", (table["k"] < 0.7).sum(), 9, least=True)
+    report("smallest speed-up per participant", table["speed-up"].min(), 200, least=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--nuts", type=Path, metavar="FOLDER", help="where draws of NUTS are kept")
+    main(parser.parse_args().nuts)
