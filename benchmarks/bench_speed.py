@@ -47,38 +47,54 @@ def inference(name: str, repetitions: int = 7, **sizes) -> None:
     print(f"network, a batch of 100, each        {10 * many:8.1f} ms, {nuts / many * 100:.0f} x")
 
 
-def loop(model, batch_size: int, rng: np.random.Generator) -> list[dict]:
-    """The same simulator, one data set and one observation at a time."""
-    datasets = []
-    for _ in range(batch_size):
-        weights = rng.dirichlet(np.full(3, model.concentration))
-        means = np.array([np.inf, 0.0, 0.0])
-        while np.any(np.diff(means) <= 0):
-            means = rng.normal(model.means_location, model.means_scale)
-        z = np.empty(200, dtype=int)
-        y = np.empty((200, 3))
-        for i in range(200):
-            z[i] = rng.choice(3, p=weights)
-            y[i] = rng.normal(means[z[i]], model.scale, size=3)
-        datasets.append({"weights": weights, "means": means, "z": z, "y": y})
-    return datasets
+def loop_mixture(model, rng: np.random.Generator) -> dict:
+    """A Gaussian mixture's simulator, one observation at a time."""
+    weights = rng.dirichlet(np.full(3, model.concentration))
+    means = np.array([np.inf, 0.0, 0.0])
+    while np.any(np.diff(means) <= 0):
+        means = rng.normal(model.means_location, model.means_scale)
+    z = np.empty(200, dtype=int)
+    y = np.empty((200, 3))
+    for i in range(200):
+        z[i] = rng.choice(3, p=weights)
+        y[i] = rng.normal(means[z[i]], model.scale, size=3)
+    return {"weights": weights, "means": means, "z": z, "y": y}
 
 
-def simulation(batch_size: int = 1000) -> None:
-    model, rng = abm.GaussianMixture(), np.random.default_rng(1)
-    sizes = {"num_obs": 200, "num_reps": 3}
+def loop_evidence(model, rng: np.random.Generator) -> dict:
+    """The evidence accumulation model's simulator, one trial at a time."""
+    theta = {name: value[0] for name, value in model.prior(rng, 1).items()}
+    stay, threshold = theta["stay"], theta["threshold"]
+    z = np.empty(400, dtype=int)
+    y = np.empty((400, 2))
+    for t in range(400):
+        if t == 0:
+            z[t] = rng.integers(2)
+        else:
+            z[t] = z[t - 1] if rng.random() < stay[z[t - 1]] else 1 - z[t - 1]
+        drifts = theta["controlled_drift"] if z[t] else [theta["guessing_drift"]]
+        times = [rng.wald(threshold[z[t]] / drift, threshold[z[t]] ** 2) for drift in drifts]
+        response = int(np.argmin(times)) if z[t] else rng.integers(2)
+        y[t] = min(times) + theta["non_decision_time"], response
+    return theta | {"z": z, "y": y}
+
+
+def simulation(model, loop, batch_size: int = 1000, **sizes) -> None:
+    rng = np.random.default_rng(1)
     vectorized = min(
         seconds(lambda: model.simulate(batch_size, rng=rng, **sizes)) for _ in range(5)
     )
-    looped = min(seconds(lambda: loop(model, 50, rng)) for _ in range(3)) / 50
+    looped = min(seconds(lambda: [loop(model, rng) for _ in range(50)]) for _ in range(3)) / 50
     each = vectorized / batch_size
-    print(f"simulator, vectorized                {1e3 * each:8.4f} ms a data set")
+    print(f"== {model.name}, simulator")
+    print(f"vectorized                           {1e3 * each:8.4f} ms a data set")
     print(
-        f"simulator, a Python loop             {1e3 * looped:8.4f} ms, {looped / each:.0f} x slower"
+        f"a Python loop                        {1e3 * looped:8.4f} ms, {looped / each:.0f} x slower"
     )
 
 
 if __name__ == "__main__":
     inference("gaussian_mixture", num_obs=200, num_reps=3)
     inference("gaussian_hmm")
-    simulation()
+    simulation(abm.GaussianMixture(), loop_mixture, num_obs=200, num_reps=3)
+    simulation(abm.EvidenceAccumulationHMM(), loop_evidence, num_obs=400)

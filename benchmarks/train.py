@@ -121,6 +121,7 @@ def make_card(name: str, workflow, budget: dict, seconds: float) -> dict:
         "versions": {package: version(package) for package in packages},
         "python": platform.python_version(),
         "final_losses": {key: round(values[-1], 5) for key, values in workflow.losses.items()},
+        "curve": {key: [round(x, 4) for x in values] for key, values in workflow.losses.items()},
         "gap_to_exact": {
             "posterior": round(float(gap.posterior), 4),
             "posterior_standard_error": round(float(gap.posterior_se), 4),

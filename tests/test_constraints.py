@@ -339,7 +339,7 @@ def test_bad_bounds():
     with pytest.raises(ValueError, match=r"constraints\['shift'\]: expected a positive number"):
         space.bounds({"y": np.zeros((2, 3))})
     bounds = space.bounds({"y": np.ones((2, 3))})
-    with pytest.raises(ValueError, match="below the data's bound, got 1.5 times it"):
+    with pytest.raises(ValueError, match=r"below the data's bound, got 1\.5 times it"):
         space.unconstrain({"shift": np.array([0.5, 1.5])}, bounds)
     with pytest.raises(TypeError, match="bound: expected a function of the data, got float"):
         below(1.0)

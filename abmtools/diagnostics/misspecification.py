@@ -39,8 +39,8 @@ from .simulated import MASKS, simulate_like
 
 __all__ = ["Misspecification", "misspecification"]
 
-OBSERVATIONS_AT_ONCE = 50_000  # of all data sets that are summarized together
-ROWS_AT_ONCE = 200  # of a kernel matrix
+OBSERVATIONS_AT_ONCE = 20_000  # of all data sets that are summarized together
+ROWS_AT_ONCE = 50  # of a kernel matrix
 RIDGE = 1e-6  # smallest relative variance: summaries are in single precision
 
 

@@ -14,6 +14,7 @@ from bayesflow.utils.serialization import serializable
 from keras import ops
 
 from .chain_assignment import ChainAssignment
+from .flat_mlp import affine
 from .pooling import masked_outer_mean
 from .set_summary import SetSummary
 
@@ -48,7 +49,7 @@ class SequenceSummary(SetSummary):
         return super().build_first_features(codes_shape) + self.num_lagged**2
 
     def first_features(self, codes, mask):
-        h = self.lagged(codes)
+        h = affine(self.lagged, codes)
         both = None
         if mask is not None:
             both = ops.logical_and(ops.cast(mask, "bool")[:, 1:], ops.cast(mask, "bool")[:, :-1])

@@ -27,22 +27,15 @@ Rabiner, L. R. (1989). A tutorial on hidden Markov models and selected applicati
 recognition. Proceedings of the IEEE, 77(2), 257-286.
 """  # noqa: E501
 
-import keras
 import numpy as np
 from keras import ops
 
 from .categorical import draw_categorical
-from .recursions import (
-    LOWEST,
-    backward,
-    both_ways,
-    finite,
-    forward,
-    infinite,
-    most_probable_path,
-)
+from .chain import Chain
+from .recursions import LOWEST, both_ways, forward, infinite, most_probable_path
+from .transitions import stationary
 
-__all__ = ["Markov", "persistent"]
+__all__ = ["Markov"]
 
 INITIAL = ("uniform", "stationary")
 
@@ -190,12 +183,12 @@ class Markov:
 
     def log_likelihood(self, scores, parameters, mask=None):
         """log sum_z p(z) prod_t exp f_t(z_t), (...): with exact scores, log p(y | theta)."""
-        chain = _Chain(self, scores, parameters, mask)
+        chain = Chain(self, scores, parameters, mask)
         return chain.restore(infinite(chain.forward()[1]), 0)
 
     def log_filtering(self, scores, parameters, mask=None):
         """log p(z_t = k | y_{1:t}, theta), (..., T, K)."""
-        chain = _Chain(self, scores, parameters, mask)
+        chain = Chain(self, scores, parameters, mask)
         log_alpha, log_sum = chain.forward()
         chain.require_possible(log_sum)
         return chain.restore(_normalize(log_alpha), 2)
@@ -209,7 +202,7 @@ class Markov:
 
         The last is a forecast of the first state after the data.
         """
-        chain = _Chain(self, scores, parameters, mask)
+        chain = Chain(self, scores, parameters, mask)
         log_alpha, log_sum = chain.forward()
         chain.require_possible(log_sum)
         following = ops.logsumexp(log_alpha[:, :, None] + chain.log_transition, axis=1)
@@ -217,7 +210,7 @@ class Markov:
 
     def log_backward_filtering(self, scores, parameters, mask=None):
         """log p(z_t = k | y_{t:T}, theta), (..., T, K)."""
-        chain = _Chain(self, scores, parameters, mask)
+        chain = Chain(self, scores, parameters, mask)
         log_beta = chain.backward()
         chain.require_possible(chain.forward()[1])
         log_marginal, _ = forward(
@@ -227,7 +220,7 @@ class Markov:
 
     def log_smoothing(self, scores, parameters, mask=None):
         """log p(z_t = k | y_{1:T}, theta), (..., T, K)."""
-        chain = _Chain(self, scores, parameters, mask)
+        chain = Chain(self, scores, parameters, mask)
         log_alpha, log_sum = chain.forward()
         chain.require_possible(log_sum)
         return chain.restore(_normalize(log_alpha + chain.backward()), 2)
@@ -238,7 +231,7 @@ class Markov:
 
     def filtering_and_smoothing(self, scores, parameters, mask=None):
         """Both at the price of one forward pass, each (..., T, K)."""
-        chain = _Chain(self, scores, parameters, mask)
+        chain = Chain(self, scores, parameters, mask)
         log_alpha, log_beta, log_sum = both_ways(
             chain.log_initial, chain.log_transition, chain.scores
         )
@@ -250,7 +243,7 @@ class Markov:
 
     def log_pairwise_smoothing(self, scores, parameters, mask=None):
         """log p(z_t = j, z_{t+1} = k | y_{1:T}, theta), (..., T - 1, K, K)."""
-        chain = _Chain(self, scores, parameters, mask)
+        chain = Chain(self, scores, parameters, mask)
         log_alpha, log_sum = chain.forward()
         chain.require_possible(log_sum)
         ahead = (chain.scores + chain.backward())[1:]
@@ -270,7 +263,7 @@ class Markov:
         scores = ops.convert_to_tensor(scores)
         both = np.broadcast_shapes(tuple(z.shape), tuple(scores.shape[:-1]))
         scores = ops.broadcast_to(scores, (*both, scores.shape[-1]))
-        chain = _Chain(self, scores, parameters, mask)
+        chain = Chain(self, scores, parameters, mask)
         agrees = z[..., None] == ops.arange(scores.shape[-1], dtype="int32")
         if mask is not None:
             mask = ops.cast(ops.convert_to_tensor(mask), "bool")
@@ -286,7 +279,7 @@ class Markov:
         The last state is drawn from its filtering distribution, each earlier one from
         p(z_t | z_{t+1}, y_{1:t}), which is proportional to alpha_t(z_t) A[z_t, z_{t+1}].
         """
-        chain = _Chain(self, scores, parameters, mask)
+        chain = Chain(self, scores, parameters, mask)
         log_alpha, log_sum = chain.forward()
         chain.require_possible(log_sum)
         log_alpha = ops.convert_to_numpy(log_alpha)
@@ -305,131 +298,10 @@ class Markov:
 
     def most_probable_path(self, scores, parameters, mask=None):
         """The path z_{1:T} with the largest q(z | y, theta), int (..., T); the Viterbi path."""
-        chain = _Chain(self, scores, parameters, mask)
+        chain = Chain(self, scores, parameters, mask)
         chain.require_possible(chain.forward()[1])
         path = most_probable_path(chain.log_initial, chain.log_transition, chain.scores)
         return chain.restore(path, 1)
-
-
-class _Chain:
-    """One call's arrays, laid out for the `recursions`: time first, data sets flat and last."""
-
-    def __init__(self, structure: Markov, scores, parameters, mask):
-        scores = ops.convert_to_tensor(scores)
-        transition = structure.transition_matrix(parameters)
-        initial = structure.initial_probabilities(parameters)
-        if scores.shape[-1] != transition.shape[-1]:
-            raise ValueError(
-                f"scores: expected {transition.shape[-1]} components on the last axis, "
-                f"got shape {tuple(scores.shape)}."
-            )
-        if mask is not None:
-            mask = ops.cast(ops.convert_to_tensor(mask), "bool")
-            scores = ops.where(mask[..., None], scores, ops.zeros_like(scores))
-        leading = (scores.shape[:-2], transition.shape[:-2], initial.shape[:-1])
-        self.shape = np.broadcast_shapes(*(tuple(shape) for shape in leading))
-        self.size = int(np.prod(self.shape))
-        scores = ops.broadcast_to(finite(scores), (*self.shape, *scores.shape[-2:]))
-        self.scores = self.flatten(scores, 2)
-        self.log_transition = self._parameter(transition, 2)
-        self.log_initial = self._parameter(initial, 1)
-
-    def _parameter(self, probabilities, ndim: int):
-        if len(probabilities.shape) > ndim:  # else it stays without a data set axis, and broadcasts
-            event = probabilities.shape[len(probabilities.shape) - ndim :]
-            probabilities = ops.broadcast_to(probabilities, (*self.shape, *event))
-            probabilities = self.flatten(probabilities, ndim)
-        else:
-            probabilities = probabilities[..., None]
-        return ops.cast(finite(ops.log(probabilities)), self.scores.dtype)
-
-    def flatten(self, x, ndim: int):
-        """(..., *event) to (*event, M), contiguous."""
-        event = tuple(x.shape[len(x.shape) - ndim :])
-        x = ops.moveaxis(ops.reshape(x, (self.size, *event)), 0, -1)
-        return ops.reshape(ops.reshape(x, (-1,)), x.shape)  # the detour makes it contiguous
-
-    def restore(self, x, ndim: int):
-        """The inverse of `flatten`: (*event, M) to (..., *event)."""
-        event = tuple(x.shape[:ndim])
-        return ops.reshape(ops.moveaxis(x, -1, 0), (*self.shape, *event))
-
-    def forward(self):
-        return forward(self.log_initial, self.log_transition, self.scores)
-
-    def log_sums(self, other):
-        """log sums over paths, (M,), for the chain's scores and for other ones, in one pass."""
-        scores = ops.concatenate([self.scores, other], axis=2)
-        initial, transition = (
-            x if x.shape[-1] == 1 else ops.concatenate([x, x], axis=-1)
-            for x in (self.log_initial, self.log_transition)
-        )
-        log_sum = forward(initial, transition, scores)[1]
-        return log_sum[: self.size], log_sum[self.size :]
-
-    def backward(self):
-        return backward(self.log_transition, self.scores)
-
-    def require_possible(self, log_sum) -> None:
-        """Refuse sequences whose every path has probability zero."""
-        if _is_traced(log_sum):
-            return
-        possible = np.isfinite(ops.convert_to_numpy(infinite(log_sum))).reshape(self.shape)
-        if not possible.all():
-            first = np.argwhere(~possible)[0].tolist()
-            raise ValueError(
-                "scores: no path has positive probability, or a score is NaN or infinite, "
-                f"for {np.sum(~possible)} of {self.size} sequences, the first at index {first}."
-            )
-
-
-def stationary(transition):
-    """The distribution pi with pi A = pi, (..., K), of transition matrices A, (..., K, K).
-
-    It solves pi (I - A + E) = 1 with E all ones, which has one solution exactly if the chain has
-    one recurrent class.
-
-    Raises
-    ------
-    ValueError
-        If there are several stationary distributions.
-    """
-    size = transition.shape[-1]
-    system = ops.eye(size, dtype=transition.dtype) - transition + 1
-    right = ops.ones((*transition.shape[:-1], 1), dtype=transition.dtype)
-    try:
-        solution = ops.solve(ops.swapaxes(system, -1, -2), right)[..., 0]
-    except RuntimeError as error:  # torch: the system is singular
-        raise _no_stationary() from error
-    if not _is_traced(solution) and not np.all(ops.convert_to_numpy(ops.abs(solution)) < 1 + 1e-3):
-        raise _no_stationary()
-    return solution
-
-
-def _no_stationary() -> ValueError:
-    return ValueError(
-        "initial: there is more than one stationary distribution, because the transitions leave "
-        "states that never reach each other."
-    )
-
-
-def persistent(stay):
-    """Transition matrices with diagonal `stay`; the other states are equally probable.
-
-    Parameters
-    ----------
-    stay : tensor or array, shape (..., K)
-        Probabilities of staying in each state, K > 1.
-
-    Returns
-    -------
-    tensor, shape (..., K, K)
-    """
-    stay = ops.convert_to_tensor(stay)
-    size = stay.shape[-1]
-    same = ops.eye(size, dtype=stay.dtype)
-    leave = (1 - stay) / (size - 1)
-    return same * stay[..., None] + (1 - same) * leave[..., None]
 
 
 def _is_names(x) -> bool:
@@ -439,15 +311,6 @@ def _is_names(x) -> bool:
 def _normalize(log_terms):
     """Log probabilities over axis 1 of (T, K, M)."""
     return infinite(log_terms - ops.logsumexp(log_terms, axis=1, keepdims=True))
-
-
-def _is_traced(x) -> bool:
-    """Whether x has no value yet, because JAX is compiling."""
-    if keras.backend.backend() != "jax":
-        return False
-    import jax
-
-    return isinstance(x, jax.core.Tracer)
 
 
 def _check_fixed(probabilities, ndim: int, argument: str) -> np.ndarray:
