@@ -57,6 +57,7 @@ class Chain:
         return ops.reshape(ops.moveaxis(x, -1, 0), (*self.shape, *event))
 
     def forward(self):
+        """As `recursions.forward`, of this chain."""
         return forward(self.log_initial, self.log_transition, self.scores)
 
     def log_sums(self, other):
@@ -70,6 +71,7 @@ class Chain:
         return log_sum[: self.size], log_sum[self.size :]
 
     def backward(self):
+        """As `recursions.backward`, of this chain."""
         return backward(self.log_transition, self.scores)
 
     def require_possible(self, log_sum) -> None:
