@@ -28,6 +28,7 @@ from xarray import DataTree
 from . import stan
 from .diagnostics import importance
 from .inference import MixturePosterior
+from .structures.categorical import draw_systematic
 
 __all__ = ["Refinement", "refine"]
 
@@ -124,10 +125,12 @@ def refine(
         )
     weights = importance(posterior)
     trusted = (weights.pareto_k < threshold) & (weights.ess >= min_ess)
-    u = weights.resample(posterior, seed=seed).unconstrained.copy()
-    runs = {}
+    corrected, runs = weights.correct(posterior), {}
+    # As `with_equal_weights`, of the parameters alone: the indicators are computed anew.
+    chosen = draw_systematic(np.random.default_rng(seed), corrected.weights, posterior.num_samples)
+    u = np.take_along_axis(posterior.unconstrained, chosen[..., None], axis=1)
     for index in map(int, np.flatnonzero(~trusted)):
-        one = weights.correct(posterior)[index]
+        one = corrected[index]
         runs[index] = _nuts(one, seed, options)
         u[index] = _thinned(one, runs[index])
     return Refinement(
@@ -168,14 +171,17 @@ def _thinned(posterior: MixturePosterior, run: DataTree) -> np.ndarray:
 
 def _with_exact_indicators(posterior: MixturePosterior, u: np.ndarray) -> MixturePosterior:
     """A posterior with these draws, (B, S, D), and the model's exact indicators at them."""
-    model, found = posterior.model, []
+    model, found = posterior.model, {}
     functions = {"membership": model.exact_membership}
     if not model.structure.exchangeable:
         functions |= {"filtering": model.exact_filtering, "scores": model.emission_scores}
     for index in range(len(u)):  # one at a time: all of them may not fit into memory
         data = posterior[index].data
         parameters = model.constrain(u[index : index + 1], data)
-        exact = {name: function(data, parameters) for name, function in functions.items()}
-        found.append({name: x.astype(posterior.membership.dtype) for name, x in exact.items()})
-    indicators = {name: np.concatenate([x[name] for x in found]) for name in functions}
-    return MixturePosterior(model=model, data=posterior.data, unconstrained=u, **indicators)
+        for name, function in functions.items():
+            exact = function(data, parameters)
+            if index == 0:
+                shape = (len(u), *exact.shape[1:])
+                found[name] = np.empty(shape, dtype=posterior.membership.dtype)
+            found[name][index] = exact[0]
+    return MixturePosterior(model=model, data=posterior.data, unconstrained=u, **found)

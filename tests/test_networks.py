@@ -1,6 +1,5 @@
 """Networks: properties that hold whatever the architecture is."""
 
-import bayesflow as bf
 import keras
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from abmtools import Markov
 from abmtools.networks import (
     ChainAssignment,
     EmissionScorer,
-    FlatMLP,
     ObservationEncoder,
     SequenceSummary,
     SetSummary,
@@ -306,28 +304,6 @@ def test_joint_features_are_no_sum_of_products(rng):
         scorer = EmissionScorer(2, rank=1, num_joint=num_joint)
         scores = to_numpy(scorer(codes, parameters))[0, :, :, 0].astype("float64")
         assert np.linalg.matrix_rank(scores, tol=1e-5) == expected
-
-
-# --- the flow's subnets ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "options", [{"residual": False, "dropout": 0.0}, {"dropout": 0.0}], ids=str
-)
-def test_flat_mlp_is_the_mlp(options, rng):
-    x = rng.normal(size=(5, 3)).astype("float32")
-    outputs = []
-    for network in (bf.networks.MLP, FlatMLP):
-        keras.utils.set_random_seed(7)
-        layer = network((8, 4), activation="silu", **options)
-        layer.build(x.shape)
-        layer.set_weights([rng_weight(w.shape) for w in layer.get_weights()])
-        outputs.append(to_numpy(layer(x)))
-    assert_close(*outputs)
-
-
-def rng_weight(shape):
-    return np.random.default_rng(len(shape)).normal(size=shape)
 
 
 # --- training and saving ----------------------------------------------------------------------

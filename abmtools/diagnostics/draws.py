@@ -13,7 +13,7 @@ import numpy as np
 from xarray import DataTree
 
 from ..inference import MixturePosterior
-from ..inference.posterior import INDICATOR_DIMS
+from ..inference.datatree import INDICATOR_DIMS
 from ..structures.categorical import draw_systematic
 
 __all__ = ["Draws", "scalar_columns"]

@@ -17,18 +17,12 @@ from functools import cached_property
 
 import keras
 import numpy as np
-from arviz_base import from_dict
 
 from ..structures.categorical import draw_categorical, draw_systematic
+from .datatree import to_datatree
 
 __all__ = ["MixturePosterior"]
 
-INDICATOR_DIMS = {
-    "membership": ("obs", "component"),
-    "filtering": ("obs", "component"),
-    "path": ("obs",),
-    "most_probable_path": ("obs",),
-}
 PATH_SEED = 1  # of the paths in a DataTree, so that making one twice gives the same
 RESAMPLE_SEED = 1  # for the same reason
 
@@ -331,28 +325,3 @@ class MixturePosterior:
             attrs={"inference_library": "abmtools"},
             log_weights=None if self.log_weights is None else self.log_weights.T[None],
         )
-
-
-def to_datatree(model, *, draws: dict, data: dict, attrs: dict, log_weights=None):
-    """Label draws {name: (chain, draw, B, ...)} of a model as an ArviZ DataTree.
-
-    The axis B is called "dataset", and dropped where there is one data set. Weights of the draws,
-    (chain, draw, B), make a group of their own.
-    """
-    single = len(data["y"]) == 1
-    dims = dict(model.parameter_dims) | INDICATOR_DIMS | {"log_weight": ()}
-    named = [*draws] if log_weights is None else [*draws, "log_weight"]
-    dims = {name: list(dims[name] if single else ("dataset", *dims[name])) for name in named}
-    names = ["dataset", *model.observation_dims]
-    dims |= {key: names[single : value.ndim] for key, value in data.items()}
-    groups = {
-        "posterior": {name: x[:, :, 0] if single else x for name, x in draws.items()},
-        "observed_data": {key: x[0] if single else x for key, x in data.items()},
-    }
-    if log_weights is not None:
-        groups["sample_stats"] = {"log_weight": log_weights[:, :, 0] if single else log_weights}
-    coords = {
-        "component": np.arange(model.num_components),
-        "obs": np.arange(data["y"].shape[1]),
-    }
-    return from_dict(groups, dims=dims, coords=coords, attrs={"/": attrs, "posterior": attrs})

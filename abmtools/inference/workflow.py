@@ -14,7 +14,6 @@ import numpy as np
 
 from ..networks import (
     EmissionScorer,
-    FlatMLP,
     ObservationEncoder,
     SequenceClassifier,
     SequenceSummary,
@@ -388,14 +387,7 @@ def default_flow() -> bf.networks.CouplingFlow:
     a logarithm, not a square, and cannot upset training.
     """
     return bf.networks.CouplingFlow(
-        subnet=FlatMLP,
         depth=4,
         base_distribution="student_t",
-        subnet_kwargs={
-            "widths": (64, 64),
-            "activation": "silu",
-            "kernel_initializer": "orthogonal",
-            "residual": False,
-            "dropout": 0.0,
-        },
+        subnet_kwargs={"widths": (64, 64), "dropout": 0.0, "activation": "silu"},
     )

@@ -6,7 +6,6 @@ which p(theta | y) is conditioned, and scored against theta for p(z | y, theta).
 
 from .chain_assignment import ChainAssignment
 from .emission_scorer import EmissionScorer
-from .flat_mlp import FlatMLP
 from .observation_encoder import ObservationEncoder
 from .sequence_classifier import SequenceClassifier
 from .sequence_summary import SequenceSummary
@@ -16,7 +15,6 @@ from .soft_assignment import SoftAssignment
 __all__ = [
     "ChainAssignment",
     "EmissionScorer",
-    "FlatMLP",
     "ObservationEncoder",
     "SequenceClassifier",
     "SequenceSummary",

@@ -17,7 +17,6 @@ from bayesflow.utils.serialization import serializable
 from keras import ops
 
 from ..structures.recursions import both_ways
-from .flat_mlp import affine
 from .pooling import masked_outer_mean
 from .soft_assignment import SoftAssignment
 
@@ -71,7 +70,7 @@ class ChainAssignment(SoftAssignment):
     def log_transitions(self, summary):
         """Log transition matrices (slots, slots, B * heads)."""
         logits = ops.reshape(
-            affine(self.transitions, summary), (-1, self.num_heads, self.num_slots, self.num_slots)
+            self.transitions(summary), (-1, self.num_heads, self.num_slots, self.num_slots)
         )
         log_rows = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
         log_rows = ops.reshape(log_rows, (-1, self.num_slots, self.num_slots))

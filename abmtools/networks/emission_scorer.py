@@ -26,8 +26,6 @@ with an activation h, then do with few, at the price of N x S evaluations of h f
 import keras
 from bayesflow.utils.serialization import serializable
 
-from .flat_mlp import affine
-
 __all__ = ["EmissionScorer"]
 
 FEATURES_AT_ONCE = 250_000  # joint features in memory, 1 MB: what a cache holds
@@ -121,8 +119,8 @@ class EmissionScorer(keras.Layer):
     def _forward(layers, x):
         hidden = x
         for layer in layers[:-1]:
-            hidden = affine(layer, hidden)
-        return affine(layers[-1], keras.ops.concatenate([hidden, x], axis=-1))
+            hidden = layer(hidden)
+        return layers[-1](keras.ops.concatenate([hidden, x], axis=-1))
 
     def get_config(self):
         config = {

@@ -14,7 +14,6 @@ from bayesflow.utils.serialization import serializable
 from keras import ops
 
 from .chain_assignment import ChainAssignment
-from .flat_mlp import affine
 from .pooling import masked_outer_mean
 from .set_summary import SetSummary
 
@@ -49,7 +48,7 @@ class SequenceSummary(SetSummary):
         return super().build_first_features(codes_shape) + self.num_lagged**2
 
     def first_features(self, codes, mask):
-        h = affine(self.lagged, codes)
+        h = self.lagged(codes)
         both = None
         if mask is not None:
             both = ops.logical_and(ops.cast(mask, "bool")[:, 1:], ops.cast(mask, "bool")[:, :-1])

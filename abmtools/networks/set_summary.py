@@ -21,7 +21,6 @@ import bayesflow as bf
 import keras
 from bayesflow.utils.serialization import deserialize, serializable, serialize
 
-from .flat_mlp import affine
 from .pooling import masked_mean, observed_count
 from .soft_assignment import SoftAssignment
 
@@ -119,7 +118,7 @@ class SetSummary(bf.networks.SummaryNetwork):
 
     def first_features(self, codes, mask):
         """What the first pass pools, (B, F)."""
-        return masked_mean(affine(self.features, codes), mask)
+        return masked_mean(self.features(codes), mask)
 
     def get_config(self):
         config = {
@@ -161,5 +160,5 @@ def _build_layers(layers, size: int) -> None:
 def _apply(layers, parts):
     hidden = keras.ops.concatenate(parts, axis=-1)
     for layer in layers:
-        hidden = affine(layer, hidden)
+        hidden = layer(hidden)
     return hidden

@@ -19,7 +19,6 @@ there, which is what tells how far :math:`\theta_0` is from the posterior.
 import keras
 from bayesflow.utils.serialization import serializable
 
-from .flat_mlp import affine
 from .pooling import masked_outer_mean
 
 __all__ = ["SoftAssignment"]
@@ -71,8 +70,7 @@ class SoftAssignment(keras.Layer):
     def scores(self, statistics, summary):
         """a_k + eta_k' e, (B, num_heads, num_slots, N), of statistics (1, e), (B, N, E + 1)."""
         parameters = keras.ops.reshape(
-            affine(self.provisional, summary),
-            (-1, self.num_heads * self.num_slots, statistics.shape[-1]),
+            self.provisional(summary), (-1, self.num_heads * self.num_slots, statistics.shape[-1])
         )
         scores = keras.ops.matmul(parameters, keras.ops.transpose(statistics, (0, 2, 1)))
         return keras.ops.reshape(scores, (-1, self.num_heads, self.num_slots, statistics.shape[1]))

@@ -3,7 +3,8 @@
 ==================  ============================================================================
 parameters          `marginals` and `pairs` of one or more posteriors and the truth
 membership          `membership_curves` with bands, `membership_scatter` of two posteriors
-sequences           `sequence` of data, `state_probabilities`, `filtering_and_smoothing`, `paths`
+sequences           `sequence` of data, `paths` of states
+states              `state_probabilities`, `filtering_and_smoothing`
 calibration         `calibration` of membership, `rank_ecdf` and `recovery` of parameters
 the model           `misspecification` by summaries, `predictive_check` of statistics by state
 training            `losses`
@@ -17,8 +18,9 @@ from . import style
 from .checks import misspecification, predictive_check
 from .membership import calibration, membership_curves, membership_scatter
 from .parameters import marginals, pairs
-from .sequences import filtering_and_smoothing, paths, sequence, state_probabilities
+from .sequences import paths, sequence
 from .simulation import rank_ecdf, recovery
+from .states import filtering_and_smoothing, state_probabilities
 from .training import losses
 
 __all__ = [

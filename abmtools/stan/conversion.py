@@ -16,7 +16,7 @@ import numpy as np
 from arviz_base import from_dict
 from xarray import DataTree
 
-from ..inference.posterior import INDICATOR_DIMS
+from ..inference.datatree import INDICATOR_DIMS
 from .engines import MAX_TREE_DEPTH, Fit
 
 __all__ = ["to_datatree"]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from .recursions import backward, finite, forward, infinite
+from .recursions import backward, both_ways, finite, forward, infinite
 
 __all__ = ["Chain", "is_traced"]
 
@@ -73,6 +73,10 @@ class Chain:
     def backward(self):
         """As `recursions.backward`, of this chain."""
         return backward(self.log_transition, self.scores)
+
+    def both_ways(self):
+        """As `recursions.both_ways`, of this chain."""
+        return both_ways(self.log_initial, self.log_transition, self.scores)
 
     def require_possible(self, log_sum) -> None:
         """Refuse sequences whose every path has probability zero."""

@@ -32,7 +32,7 @@ from keras import ops
 
 from .categorical import draw_categorical
 from .chain import Chain
-from .recursions import LOWEST, both_ways, forward, infinite, most_probable_path
+from .recursions import LOWEST, forward, infinite, most_probable_path
 from .transitions import stationary
 
 __all__ = ["Markov"]
@@ -232,9 +232,7 @@ class Markov:
     def filtering_and_smoothing(self, scores, parameters, mask=None):
         """Both at the price of one forward pass, each (..., T, K)."""
         chain = Chain(self, scores, parameters, mask)
-        log_alpha, log_beta, log_sum = both_ways(
-            chain.log_initial, chain.log_transition, chain.scores
-        )
+        log_alpha, log_beta, log_sum = chain.both_ways()
         chain.require_possible(log_sum)
         both = (log_alpha, log_alpha + log_beta)
         return tuple(chain.restore(ops.softmax(terms, axis=1), 2) for terms in both)
