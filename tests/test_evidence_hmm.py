@@ -309,3 +309,50 @@ def test_stan_states_are_exact(model, data):
     assert np.abs((path - smoothing).mean(axis=(0, 1)) / error).max() < 4
     fastest = data["y"][data["mask"], 0].min()
     assert draws["non_decision_time"].values.max() < fastest
+
+
+# --- networks -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def workflow():
+    return abm.load_pretrained("evidence_hmm")
+
+
+@pytest.fixture(scope="module")
+def batch(workflow):
+    return workflow.model.simulate(4, rng=np.random.default_rng(5), num_obs=120)
+
+
+def test_networks_see_the_parameters_of_the_model(workflow, batch):
+    """The adapter's unconstrained parameters and Jacobian, with bounds, are the model's."""
+    model = workflow.model
+    parameters = {name: batch[name] for name in model.parameter_names}
+    u = model.unconstrain(parameters, batch)
+    adapted = workflow.adapter(batch)["inference_variables"]
+    np.testing.assert_allclose(adapted, u, rtol=1e-5, atol=1e-5)
+    found = workflow.log_prob_unconstrained(batch, u[:, None])[:, 0]
+    jacobian = model.log_det_jacobian(parameters, batch)
+    np.testing.assert_allclose(found, workflow.estimator.log_prob(batch) - jacobian, rtol=1e-4)
+
+
+def test_filtering_hardly_sees_the_future(workflow):
+    """The scorer knows the unconstrained tau, whose bound is the fastest of all responses."""
+    model, rng = workflow.model, np.random.default_rng(7)
+    theta = model.prior(rng, 100)
+    first, second = (model.simulate_data(theta, rng=rng, num_obs=200)["y"] for _ in range(2))
+    second[:, :100] = first[:, :100]
+    parameters = {name: value[:, None] for name, value in theta.items()}
+    now, then = (workflow.filtering({"y": y}, parameters)[:, 0, :100, 1] for y in (first, second))
+    assert np.abs(now - then).mean() < 5e-4
+    assert np.abs(now - then).max() < 0.05
+
+
+def test_missing_trials_change_nothing_at_the_end(workflow, batch):
+    y = np.concatenate([batch["y"], np.full((4, 30, 2), np.nan)], axis=1)
+    mask = np.arange(150) < 120
+    padded = {"y": y, "mask": np.broadcast_to(mask, (4, 150))}
+    alone = workflow.sample(conditions={"y": batch["y"]}, num_samples=50, seed=1)
+    longer = workflow.sample(conditions=padded, num_samples=50, seed=1)
+    np.testing.assert_allclose(longer.unconstrained, alone.unconstrained, atol=2e-3)
+    np.testing.assert_allclose(longer.smoothing[:, :, :120], alone.smoothing, atol=1e-2)

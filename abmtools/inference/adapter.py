@@ -11,6 +11,7 @@
 """
 
 import bayesflow as bf
+import keras
 import numpy as np
 from bayesflow.adapters.transforms import MapTransform, Transform
 from bayesflow.utils.serialization import serializable, serialize
@@ -49,7 +50,8 @@ class RelativeToBounds(Transform):
     def log_det_jac(self, data: dict, log_det_jac: dict, **kwargs) -> dict:
         for name, bound in self._evaluate(data).items():
             if name in data:
-                log_det_jac[name] = log_det_jac.get(name, 0.0) - np.log(bound)
+                term = keras.ops.convert_to_tensor(-np.log(bound))
+                log_det_jac[name] = log_det_jac[name] + term if name in log_det_jac else term
         return log_det_jac
 
 

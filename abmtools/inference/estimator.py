@@ -197,7 +197,11 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         return self.model.space.constrain(u, bounds)
 
     def parameter_features(self, u, parameters, *, stage: str = "inference"):
-        """What the scorer sees of theta: standardized, on both scales, (..., P)."""
+        """What the scorer sees of theta: standardized, on both scales, (..., P).
+
+        Where a bound depends on the data, so does u: through it a little of what comes later gets
+        into the scores of a chain, and so into its filtering.
+        """
         columns = [
             parameters[name] if shape else parameters[name][..., None]
             for name, shape in self.model.parameter_shapes.items()
