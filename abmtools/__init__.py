@@ -8,6 +8,7 @@ import importlib
 
 from .inference import (
     ExtrapolationWarning,
+    MixtureComparisonWorkflow,
     MixtureEstimator,
     MixturePosterior,
     MixtureWorkflow,
@@ -16,7 +17,9 @@ from .inference import (
 from .models import (
     EvidenceAccumulationHMM,
     GaussianHMM,
+    GaussianLocationMixture,
     GaussianMixture,
+    LeakyAccumulatorHMM,
     MixtureModel,
     below,
     interval,
@@ -34,9 +37,12 @@ __all__ = [
     "EvidenceAccumulationHMM",
     "ExtrapolationWarning",
     "GaussianHMM",
+    "GaussianLocationMixture",
     "GaussianMixture",
     "Independent",
+    "LeakyAccumulatorHMM",
     "Markov",
+    "MixtureComparisonWorkflow",
     "MixtureEstimator",
     "MixtureModel",
     "MixturePosterior",

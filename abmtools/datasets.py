@@ -6,15 +6,14 @@ which it keeps in the user's cache folder. Either way the file has to have the S
 here. When neither way works the loader says so; it never returns other data instead.
 
 The one data set so far is a response time experiment on the trade-off between speed and accuracy
-[1]_. A pay-off for accurate answers rose and fell slowly over the trials, and people switched
-between guessing fast and answering slowly with control: a mixture of two processes, whose
-membership depends on the membership at the trial before.
+(Dutilh et al., 2011). A pay-off for accurate answers rose and fell slowly over the trials, and
+people switched between guessing fast and answering slowly with control: a mixture of two processes,
+whose membership depends on the membership at the trial before.
 
 References
 ----------
-.. [1] Dutilh, G., Wagenmakers, E.-J., Visser, I., & van der Maas, H. L. J. (2011). A phase
-   transition model for the speed-accuracy trade-off in response time experiments. Cognitive
-   Science, 35, 211-250.
+Dutilh, G., Wagenmakers, E.-J., Visser, I., & van der Maas, H. L. J. (2011). A phase transition
+model for the speed-accuracy trade-off in response time experiments. Cognitive Science, 35, 211-250.
 """
 
 import os
@@ -95,16 +94,17 @@ def load_dutilh2011(participant: str = "all") -> pd.DataFrame:
 
     Notes
     -----
-    The data are in the public domain (CC0 1.0). They were collected by Dutilh et al. [1]_; the
-    files are those that Kucharský et al. [2]_ published.
+    The data are in the public domain (CC0 1.0). They were collected by Dutilh et al. (2011); the
+    files are those that Kucharský et al. (2021) published.
 
     References
     ----------
-    .. [1] Dutilh, G., Wagenmakers, E.-J., Visser, I., & van der Maas, H. L. J. (2011). A phase
-       transition model for the speed-accuracy trade-off in response time experiments. Cognitive
-       Science, 35, 211-250.
-    .. [2] Kucharský, Š., et al. (2021). https://doi.org/10.1007/s42113-021-00115-0. Files:
-       https://github.com/Kucharssim/hmm_slba, folder ``data``.
+    Dutilh, G., Wagenmakers, E.-J., Visser, I., & van der Maas, H. L. J. (2011). A phase transition
+    model for the speed-accuracy trade-off in response time experiments. Cognitive Science, 35,
+    211-250.
+
+    Kucharský, Š., et al. (2021). https://doi.org/10.1007/s42113-021-00115-0. Files:
+    https://github.com/Kucharssim/hmm_slba, folder ``data``.
 
     Examples
     --------

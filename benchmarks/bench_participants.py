@@ -31,11 +31,11 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray
+from participants import load
 
 import abmtools as abm
 from abmtools import diagnostics
 
-NUM_TRIALS = 400
 NUM_SAMPLES = 2000
 NUM_CORRECTED = 20_000  # so many that the error of a mean is NUTS's, not that of the weights
 TARGETS = {  # of the column's worst entry
@@ -52,18 +52,6 @@ def report(what: str, value: float, target: float, *, least: bool = False) -> No
 
 
 # --- the two contenders -------------------------------------------------------------------------
-
-
-def load() -> tuple[list[str], dict[str, np.ndarray]]:
-    """Names of the participants, and their trials as one batch with a mask."""
-    trials = abm.datasets.load_dutilh2011()
-    trials = trials[trials["trial"] <= NUM_TRIALS]
-    names = list(trials["participant"].cat.categories)
-    y, mask = np.zeros((len(names), NUM_TRIALS, 2)), np.zeros((len(names), NUM_TRIALS), dtype=bool)
-    for row, (_, own) in enumerate(trials.groupby("participant", observed=True)):
-        y[row, : len(own)] = own[["rt", "correct"]].to_numpy(dtype="float64")
-        mask[row, : len(own)] = True
-    return names, {"y": y, "mask": mask}
 
 
 def nuts(model, y: np.ndarray, path: Path | None) -> xarray.DataTree:

@@ -26,12 +26,25 @@ os.environ.setdefault(
 import keras
 import numpy as np
 
-from abmtools.diagnostics import gap_to_exact
-from abmtools.inference import make_muon
+from abmtools.diagnostics import (
+    compare_model_probabilities,
+    gap_to_exact,
+    membership_calibration,
+    predicted_membership,
+    simulation_based_calibration,
+)
+from abmtools.inference import MixtureComparisonWorkflow, make_muon
 from abmtools.inference.checkpoint import save_weights
 from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
 
 BUDGETS = {
+    "component_count": {
+        "seed": 2025,
+        "learning_rate": 2.5e-3,
+        "epochs": {"comparison": 32, "1": 10, "2": 10, "3": 16, "4": 20},
+        "num_batches_per_epoch": 2000,
+        "batch_size": 64,
+    },
     "evidence_hmm": {
         "seed": 2025,
         "learning_rate": 2.5e-3,
@@ -50,6 +63,20 @@ BUDGETS = {
         "seed": 2025,
         "learning_rate": 2.5e-3,
         "epochs": 50,
+        "num_batches_per_epoch": 2000,
+        "batch_size": 64,
+    },
+    "lca_hmm": {
+        "seed": 2025,
+        "learning_rate": 2.5e-3,
+        "epochs": 14,
+        "num_batches_per_epoch": 2000,
+        "batch_size": 64,
+    },
+    "speeded_comparison": {
+        "seed": 2025,
+        "learning_rate": 2.5e-3,
+        "epochs": {"comparison": 5},
         "num_batches_per_epoch": 2000,
         "batch_size": 64,
     },
@@ -76,52 +103,87 @@ class Log(keras.callbacks.Callback):
 
 def train(name: str, folder: Path, budget: dict):
     """Train, or go on with training; return the workflow and the seconds it took in all."""
-    label = f"{name}_{budget['epochs']}"  # a shortened run has another schedule
-    checkpoint, timing = folder / f"{label}.npz", folder / f"{label}.seconds"
-    if not checkpoint.exists():
-        timing.unlink(missing_ok=True)
-    workflow = ARCHITECTURES[name](
-        seed=budget["seed"],
-        optimizer=make_muon(
-            budget["learning_rate"], budget["epochs"] * budget["num_batches_per_epoch"]
-        ),
-        checkpoint=checkpoint,
-    )
-    sizes = {key: budget[key] for key in ("epochs", "num_batches_per_epoch", "batch_size")}
+    workflow = ARCHITECTURES[name](seed=budget["seed"])
     folder.mkdir(parents=True, exist_ok=True)
-    workflow.fit_online(**sizes, resume=True, verbose=0, callbacks=[Log(timing)])
-    seconds = sum(float(line) for line in timing.read_text().split())
-    for path in (checkpoint, timing):
+    seconds, finished = 0.0, []
+    for part, network in parts(workflow).items():
+        epochs = budget["epochs"][part] if part else budget["epochs"]
+        label = f"{name}{part and '_' + part}_{epochs}"  # a shortened run has another schedule
+        checkpoint, timing = folder / f"{label}.npz", folder / f"{label}.seconds"
+        if not checkpoint.exists():
+            timing.unlink(missing_ok=True)
+        sizes = {key: budget[key] for key in ("num_batches_per_epoch", "batch_size")}
+        steps = epochs * sizes["num_batches_per_epoch"]
+        network.optimizer = make_muon(budget["learning_rate"], steps)
+        network.checkpoint = checkpoint
+        network.fit_online(epochs, **sizes, resume=True, verbose=0, callbacks=[Log(timing)])
+        seconds += sum(float(line) for line in timing.read_text().split())
+        finished += [checkpoint, timing]
+    for path in finished:
         path.unlink()
     return workflow, seconds
+
+
+def parts(workflow) -> dict:
+    """The workflows that are trained one after the other, by name."""
+    if not isinstance(workflow, MixtureComparisonWorkflow):
+        return {"": workflow}
+    own = {str(name): x for name, x in workflow.workflows.items() if x.card is None}
+    return {"comparison": workflow, **own}
 
 
 def make_card(name: str, workflow, budget: dict, seconds: float) -> dict:
     """What a user of the network should know, measured on fresh simulations."""
     rng = np.random.default_rng(budget["seed"] + 1)
     simulated = [workflow.model.simulate(10, rng=rng) for _ in range(30)]
-    gap = gap_to_exact(workflow, simulated, num_samples=2000, seed=1)
-    estimator = workflow.estimator
+    if isinstance(workflow, MixtureComparisonWorkflow):
+        judge = comparison_to_truth
+    else:
+        judge = distance_to_exact if workflow.model.has_likelihood else calibration
     packages = ("abmtools", "bayesflow", "keras", keras.backend.backend(), "numpy")
+    networks = parts(workflow)
     return {
         "name": name,
         "model": workflow.model.name,
         "num_obs": workflow.model.num_obs,
         "num_reps": workflow.model.num_reps,
-        "architecture": {
-            "summary_network": _config(estimator.summary_network),
-            "encoder": _config(estimator.encoder),
-            "inference_network": _config(estimator.inference_network),
-            "emission_scorer": _config(estimator.emission_scorer),
-            "num_weights": int(estimator.count_params()),
-        },
+        "architecture": _each(networks, _architecture),
         "budget": budget | {"optimizer": "Muon", "num_datasets": _num_datasets(budget)},
-        "hardware": f"{platform.machine()}, {', '.join(keras.distribution.list_devices())}",
+        "hardware": f"{platform.machine()}, {_devices()}",
         "seconds": round(seconds),
         "versions": {package: version(package) for package in packages},
         "python": platform.python_version(),
-        "final_losses": {key: round(values[-1], 5) for key, values in workflow.losses.items()},
-        "curve": {key: [round(x, 4) for x in values] for key, values in workflow.losses.items()},
+        "final_losses": _each(
+            networks, lambda x: {key: round(values[-1], 5) for key, values in x.losses.items()}
+        ),
+        "curve": _each(
+            networks,
+            lambda x: {key: [round(x, 4) for x in values] for key, values in x.losses.items()},
+        ),
+        **judge(workflow, simulated),
+    }
+
+
+def _each(networks: dict, function):
+    """A function of a workflow; of several, by name."""
+    if list(networks) == [""]:
+        return function(networks[""])
+    return {name: function(network) for name, network in networks.items()}
+
+
+def _architecture(workflow) -> dict:
+    estimator = workflow.estimator
+    names = ("summary_network", "inference_network", "emission_scorer")
+    layers = {name: getattr(estimator, name, None) for name in names}
+    layers["encoder"] = estimator.summary_network.encoder
+    plain = {name: _config(layer) for name, layer in layers.items() if layer is not None}
+    return plain | {"num_weights": int(estimator.count_params())}
+
+
+def distance_to_exact(workflow, simulated: list[dict]) -> dict:
+    """Mean gaps of both factors, in nats."""
+    gap = gap_to_exact(workflow, simulated, num_samples=2000, seed=1)
+    return {
         "gap_to_exact": {
             "posterior": round(float(gap.posterior), 4),
             "posterior_standard_error": round(float(gap.posterior_se), 4),
@@ -129,6 +191,50 @@ def make_card(name: str, workflow, budget: dict, seconds: float) -> dict:
             "membership_standard_error": round(float(gap.membership_se), 6),
             "num_datasets": len(gap.pareto_k),
         },
+    }
+
+
+def comparison_to_truth(workflow, simulated: list[dict]) -> dict:
+    """Calibration of the models' probabilities; with likelihoods also distances to exact."""
+    rng = np.random.default_rng(1)
+    batches = [workflow.model.simulate(20, rng=rng) for _ in range(200)]
+    estimates = [workflow.estimate(conditions=batch)["model_probs"] for batch in batches]
+    truth = np.concatenate([batch["model_indices"] for batch in batches])
+    table = workflow.compute_default_diagnostics(
+        {"model_indices": truth}, estimates={"model_probs": np.concatenate(estimates)}
+    )
+    error = table.loc["Expected Calibration Error"].round(4).to_dict()
+    found = {"calibration": {"expected_calibration_error": error, "num_datasets": len(truth)}}
+    if not all(model.has_likelihood for model in workflow.models.values()):
+        return found
+    result = compare_model_probabilities(workflow, simulated, num_samples=2000, seed=1)
+    rng = np.random.default_rng(2)
+    gaps = {
+        str(name): distance_to_exact(x, [x.model.simulate(10, rng=rng) for _ in range(10)])
+        for name, x in workflow.workflows.items()
+    }
+    return found | {
+        "probabilities": {
+            "mean_difference_to_exact": round(float(result.difference.mean()), 5),
+            "divergence_from_exact": round(float(result.divergence.mean()), 5),
+            "pareto_k_below_0.7": round(float(np.mean(result.pareto_k < 0.7)), 4),
+            "num_datasets": len(result.exact),
+        },
+        "gap_to_exact": {name: gap["gap_to_exact"] for name, gap in gaps.items()},
+    }
+
+
+def calibration(workflow, simulated: list[dict]) -> dict:
+    """What can be said without a likelihood: log gamma of each parameter, error of membership."""
+    ranks = simulation_based_calibration(workflow, simulated, num_samples=999, seed=1)
+    predicted = predicted_membership(workflow, simulated, at="truth", seed=1)
+    error = membership_calibration(*predicted).expected_calibration_error
+    return {
+        "calibration": {
+            "log_gamma": ranks.log_gamma.round(2).to_dict(),
+            "membership_expected_calibration_error": round(error, 5),
+            "num_datasets": sum(len(batch["y"]) for batch in simulated),
+        }
     }
 
 
@@ -144,8 +250,23 @@ def _config(layer) -> dict:
     }
 
 
+def _devices() -> str:
+    """What the backend computes on; of the two, Keras lists devices for JAX only."""
+    if keras.backend.backend() == "torch":
+        return str(keras.ops.zeros(()).device)
+    return ", ".join(keras.distribution.list_devices())
+
+
 def _num_datasets(budget: dict) -> int:
-    return budget["epochs"] * budget["num_batches_per_epoch"] * budget["batch_size"]
+    epochs = budget["epochs"]
+    epochs = sum(epochs.values()) if isinstance(epochs, dict) else epochs
+    return epochs * budget["num_batches_per_epoch"] * budget["batch_size"]
+
+
+def _shorten(epochs, factor: float):
+    if isinstance(epochs, dict):
+        return {part: _shorten(number, factor) for part, number in epochs.items()}
+    return max(1, round(epochs / factor))
 
 
 def main() -> None:
@@ -155,12 +276,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="instead of the package's own folder")
     arguments = parser.parse_args()
     budget = dict(BUDGETS[arguments.model])
-    budget["epochs"] = max(1, round(budget["epochs"] / arguments.shorten))
+    budget["epochs"] = _shorten(budget["epochs"], arguments.shorten)
     checkpoints = Path(os.environ.get("CHECKPOINTS", tempfile.gettempdir()))
     workflow, seconds = train(arguments.model, checkpoints, budget)
     folder = arguments.output or Path(str(weights_folder(arguments.model)))
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(workflow.estimator, folder / "weights.npz")
+    save_weights(workflow, folder / "weights.npz")
     card = make_card(arguments.model, workflow, budget, seconds)
     card["sha256"] = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")

@@ -9,13 +9,20 @@ import numpy as np
 import pytest
 
 from abmtools import MixtureWorkflow, load_pretrained
-from abmtools.diagnostics import gap_to_exact, membership_losses
+from abmtools.diagnostics import (
+    compare_model_probabilities,
+    gap_to_exact,
+    membership_losses,
+    simulated_membership,
+)
 from abmtools.inference import load_card, pretrained
 from abmtools.inference.checkpoint import save_weights
 from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
 from abmtools.networks import EmissionScorer
 
 NAME = "gaussian_mixture"
+COMPARISONS = ("component_count", "speeded_comparison")  # of several models
+MIXTURES = [name for name in ARCHITECTURES if name not in COMPARISONS]
 CARD_KEYS = {
     "name",
     "model",
@@ -26,7 +33,6 @@ CARD_KEYS = {
     "seconds",
     "versions",
     "final_losses",
-    "gap_to_exact",
     "sha256",
 }
 
@@ -79,7 +85,7 @@ def test_loading_leaves_numpy_alone(folder):
 
 def test_unknown_name():
     for function in (load_pretrained, load_card, weights_folder):
-        with pytest.raises(ValueError, match=r"name: expected one of \['evidence_hmm'.*got 'x'"):
+        with pytest.raises(ValueError, match=r"name: expected one of \['component_count'.*got 'x'"):
             function("x")
 
 
@@ -131,7 +137,7 @@ def test_seed_of_an_architecture(name):
 # --- what ships -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", MIXTURES)
 def test_shipped_network(name):
     workflow = load_pretrained(name)
     card = workflow.card
@@ -140,7 +146,10 @@ def test_shipped_network(name):
     assert card["model"] == workflow.model.name
     assert tuple(card["num_obs"]) == workflow.model.num_obs
     assert card["num_reps"] == (workflow.model.num_reps and list(workflow.model.num_reps))
-    assert {"posterior", "membership"} <= set(card["gap_to_exact"])
+    if workflow.model.has_likelihood:
+        assert {"posterior", "membership"} <= set(card["gap_to_exact"])
+    else:
+        assert len(card["calibration"]["log_gamma"]) >= len(workflow.model.parameter_names)
     assert "seed" in card["budget"]
     data = workflow.model.simulate(2, rng=np.random.default_rng(1))
     posterior = workflow.sample(conditions=data, num_samples=10, seed=1)
@@ -148,7 +157,7 @@ def test_shipped_network(name):
     assert np.all(np.isfinite(posterior.membership))
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [name for name in MIXTURES if name != "lca_hmm"])
 def test_shipped_network_is_close_to_exact(name):
     """Both losses at the true parameters and indicators of fresh data sets."""
     workflow = load_pretrained(name)
@@ -160,3 +169,35 @@ def test_shipped_network_is_close_to_exact(name):
     for kind in kinds:
         network, exact = membership_losses(workflow, simulated, kind=kind)
         assert abs(np.mean(network - exact)) < 0.001, kind
+
+
+def test_shipped_network_without_a_likelihood():
+    """Its smoothing beside that from densities by brute force, at three parameter vectors."""
+    workflow = load_pretrained("lca_hmm")
+    data = workflow.model.simulate(3, rng=np.random.default_rng(12), num_obs=400)
+    near_exact = simulated_membership(workflow.model, data, data, num_draws=400_000, seed=1)
+    theta = {name: data[name][:, None] for name in workflow.model.parameter_names}
+    network = workflow.membership({"y": data["y"]}, theta)[:, 0]
+    assert np.abs(network - near_exact)[..., 1].mean() < 0.01
+    own, reference = (
+        np.take_along_axis(p, data["z"][..., None], -1) for p in (network, near_exact)
+    )
+    assert np.mean(np.log(reference) - np.log(own)) < 0.01
+
+
+def test_shipped_component_count():
+    """Probabilities of one to four components beside those from marginal likelihoods."""
+    workflow = load_pretrained("component_count")
+    card = workflow.card
+    assert set(card) >= CARD_KEYS
+    assert card["name"] == "component_count"
+    assert card["model"] == workflow.model.name == "GaussianLocationMixture"
+    assert list(workflow.models) == [1, 2, 3, 4]
+    assert set(card["gap_to_exact"]) == {"1", "2", "3", "4"}
+    assert card["probabilities"]["mean_difference_to_exact"] < 0.05
+    assert max(card["calibration"]["expected_calibration_error"].values()) < 0.05
+    rng = np.random.default_rng(11)
+    batches = [workflow.model.simulate(10, rng=rng) for _ in range(3)]
+    result = compare_model_probabilities(workflow, batches, num_samples=1000, seed=1)
+    assert result.difference.mean() < 0.05
+    assert np.mean(result.pareto_k < 0.7) > 0.9

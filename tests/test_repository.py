@@ -1,5 +1,6 @@
 """The repository agrees with itself: versions, environments, pages, and what make relies on."""
 
+import importlib
 import importlib.metadata
 import os
 import re
@@ -14,10 +15,13 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import abmtools
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 LARGEST_FILE = 3_000_000  # bytes
+PACKAGES = ("structures", "models", "networks", "inference", "diagnostics", "plots", "stan")
 
 
 def committed_files():
@@ -81,6 +85,16 @@ def test_table_of_contents_lists_every_page():
     assert listed == found
 
 
+def test_reference_documents_every_public_name():
+    """The module that defines it is on a page of the reference."""
+    pages = "".join(page.read_text() for page in (ROOT / "book" / "reference").glob("*.md"))
+    documented = set(re.findall(r"automodule:: (\S+)$", pages, flags=re.MULTILINE))
+    packages = [abmtools, *(importlib.import_module(f"abmtools.{name}") for name in PACKAGES)]
+    public = [getattr(package, name) for package in packages for name in package.__all__]
+    modules = {getattr(x, "__module__", None) or type(x).__module__ for x in public}
+    assert {module for module in modules if module.startswith("abmtools")} <= documented
+
+
 def test_readme_opens_with_the_two_commands():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"\bmake \w+", readme)[:2] == ["make book", "make test"]
@@ -88,9 +102,9 @@ def test_readme_opens_with_the_two_commands():
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
 def test_documents_name_commands_that_exist(name):
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     text = (ROOT / name).read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:^    |`)make (\w+)", text, flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^    |`)make ([\w-]+)", text, flags=re.MULTILINE))
     assert {"book", "test"} <= named <= targets
 
 

@@ -16,7 +16,7 @@ import xarray
 from scipy.special import logsumexp, softmax
 from scipy.stats import beta, dirichlet, lognorm, norm
 
-from abmtools.models import GaussianMixture
+from abmtools.models import GaussianLocationMixture, GaussianMixture
 from abmtools.stan import StanDiagnosticsWarning, checks, engines, sample
 
 PROGRAMS = files("abmtools.stan") / "programs"
@@ -229,6 +229,33 @@ def test_gaussian_mixture_has_the_log_joint_of_its_program(model, data):
     points = [{key: value[0] for key, value in model.prior(rng, 1).items()} for _ in range(5)]
     found = differences(model.stan_program, model.stan_data(single), points, log_density)
     np.testing.assert_allclose(found, found[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_components", [1, 2, 4])
+def test_location_mixture_has_the_log_joint_of_its_program(num_components):
+    model = GaussianLocationMixture(num_components, concentration=1.7, scale_prior=(0.3, 0.6))
+    rng = np.random.default_rng(num_components)
+    y = rng.normal(0, 2, size=(1, 40))
+    checked = model.check_data({"y": y, "mask": rng.random(y.shape) < 0.8})
+    single = {key: value[0] for key, value in checked.items()}
+
+    def log_density(**theta):
+        theta = {name: value[None, None] for name, value in theta.items()}
+        return (model.log_joint(checked, theta) - model.log_det_jacobian(theta)).item()
+
+    points = [{key: value[0] for key, value in model.prior(rng, 1).items()} for _ in range(5)]
+    found = differences(model.stan_program, model.stan_data(single), points, log_density)
+    np.testing.assert_allclose(found, found[0], rtol=0, atol=1e-6)
+
+
+@short
+def test_membership_of_the_location_mixture():
+    model = GaussianLocationMixture(2)
+    y = np.concatenate([np.linspace(-4, -2, 15), np.linspace(1, 3, 25)])
+    tree = sample(model, {"y": y}, engine="stanli", chains=2, draws=50, seed=3)
+    theta = {name: tree.posterior[name].values[:1] for name in model.parameter_names}
+    exact = model.exact_membership({"y": y}, theta)
+    np.testing.assert_allclose(tree.posterior["membership"].values[:1], exact, atol=1e-6)
 
 
 # --- the draws ----------------------------------------------------------------------------------

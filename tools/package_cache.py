@@ -1,12 +1,14 @@
 """Sphinx extension: executed notebooks are cached per version of the package.
 
 jupyter-cache recognises a notebook by its code cells alone, so it would go on showing outputs that
-an older abmtools computed. Here the cache folder is named after a hash of the package. When the
-package changes, the name changes; Sphinx sees a changed setting and reads every page again, and
-every page runs again because its new cache is empty. Folders of older versions are deleted.
+an older abmtools computed. Here the cache folder is named after a hash of the package, and of the
+trained networks in the folder ABMTOOLS_WEIGHTS where that is set. When one of them changes, the
+name changes; Sphinx sees a changed setting and reads every page again, and every page runs again
+because its new cache is empty. Folders of older versions are deleted.
 """
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -19,11 +21,16 @@ def package_files(root: Path) -> list[Path]:
     return sorted(found)
 
 
-def package_hash(root: Path) -> str:
-    """Hash of the names and contents of the package's files."""
+def package_hash(root: Path, weights: str | None = None) -> str:
+    """Hash of the names and contents of the package's files, and of weights from elsewhere."""
+    named = {path.relative_to(root).as_posix(): path for path in package_files(root)}
+    if weights:
+        folder = Path(weights)
+        found = sorted(path for path in folder.rglob("*") if path.is_file())
+        named |= {f"ABMTOOLS_WEIGHTS/{path.relative_to(folder).as_posix()}": path for path in found}
     digest = hashlib.sha256()
-    for path in package_files(root):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+    for name, path in named.items():
+        digest.update(name.encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
@@ -31,7 +38,7 @@ def package_hash(root: Path) -> str:
 def choose_cache(app, config) -> None:
     """Point MyST-NB at the cache of this version of the package and delete the others."""
     caches = Path(app.outdir).parent / ".jupyter_cache"
-    cache = caches / package_hash(Path(app.srcdir))
+    cache = caches / package_hash(Path(app.srcdir), os.environ.get("ABMTOOLS_WEIGHTS"))
     config.nb_execution_cache_path = str(cache)
     for old in caches.glob("*"):
         if old.name != cache.name:

@@ -26,7 +26,7 @@ from scipy.special import logsumexp
 from ..inference import MixturePosterior
 from .exact import log_posterior
 
-__all__ = ["ImportanceResult", "importance"]
+__all__ = ["ImportanceResult", "importance", "weigh"]
 
 MIN_SAMPLES = 25  # below it the Pareto distribution has fewer than five weights to fit
 
@@ -155,7 +155,11 @@ def importance(posterior: MixturePosterior) -> ImportanceResult:
         raise ValueError(
             f"posterior: expected at least {MIN_SAMPLES} draws, got {posterior.num_samples}."
         )
-    log_ratio = _log_ratio(posterior)
+    return weigh(_log_ratio(posterior))
+
+
+def weigh(log_ratio: np.ndarray) -> ImportanceResult:
+    """Smooth the logarithms of importance ratios, (B, S), and say how good they are."""
     smoothed = [_smooth(row) for row in log_ratio]
     log_weights = np.stack([weights for weights, _ in smoothed])
     return ImportanceResult(

@@ -1,13 +1,16 @@
 """Inference: estimator, workflow, posterior and trained networks."""
 
 from .estimator import MixtureEstimator
+from .model_comparison import ComparisonPosterior, MixtureComparisonWorkflow
 from .optimizer import make_muon
 from .posterior import MixturePosterior
 from .pretrained import load_card, load_pretrained
 from .workflow import ExtrapolationWarning, MixtureWorkflow
 
 __all__ = [
+    "ComparisonPosterior",
     "ExtrapolationWarning",
+    "MixtureComparisonWorkflow",
     "MixtureEstimator",
     "MixturePosterior",
     "MixtureWorkflow",

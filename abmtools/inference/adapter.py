@@ -16,7 +16,13 @@ import numpy as np
 from bayesflow.adapters.transforms import MapTransform, Transform
 from bayesflow.utils.serialization import serializable, serialize
 
-__all__ = ["ObservationFeatures", "PackObservations", "RelativeToBounds", "make_adapter"]
+__all__ = [
+    "ObservationFeatures",
+    "PackObservations",
+    "RelativeToBounds",
+    "append_observations",
+    "make_adapter",
+]
 
 
 @serializable("abmtools.inference")
@@ -146,12 +152,17 @@ def make_adapter(model) -> bf.Adapter:
     if transforms:
         adapter.append(MapTransform(transforms))
     adapter.concatenate(space.names, into="inference_variables")
+    append_observations(adapter, model)
+    adapter.keep(["inference_variables", "bounds", *PackObservations.NAMES.values()])
+    # BayesFlow learns the split points of `concatenate` from a first, strict pass.
+    adapter(model.simulate(2, rng=np.random.default_rng(0), num_obs=model.num_obs[0]))
+    return adapter
+
+
+def append_observations(adapter: bf.Adapter, model) -> None:
+    """Append the transforms of a model's data, which leave its parameters alone."""
     features = [x for x in (model.observation_features, model.dataset_features) if x is not None]
     if features:
         adapter.append(ObservationFeatures(features))
     scalar = model.num_features == 1 and not features
     adapter.append(PackObservations(replicates=model.num_reps is not None, scalar=scalar))
-    adapter.keep(["inference_variables", "bounds", *PackObservations.NAMES.values()])
-    # BayesFlow learns the split points of `concatenate` from a first, strict pass.
-    adapter(model.simulate(2, rng=np.random.default_rng(0), num_obs=model.num_obs[0]))
-    return adapter

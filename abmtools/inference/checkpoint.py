@@ -17,12 +17,13 @@ import numpy as np
 __all__ = ["Checkpoint", "load_checkpoint", "load_weights", "save_weights"]
 
 
-def _write(path: Path, arrays: dict) -> None:
+def _write(path: Path, arrays: dict, *, compressed: bool = False) -> None:
     """Write an npz file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     try:
-        np.savez(temporary, **arrays)
+        save = np.savez_compressed if compressed else np.savez
+        save(temporary, **arrays)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -71,8 +72,8 @@ def _assign(prefix: str, variables, arrays: dict, path: Path) -> None:
 
 
 def save_weights(estimator, path) -> None:
-    """Save a built estimator's variables to an ``.npz`` file, atomically."""
-    _write(Path(path), _variables("weights", estimator.weights))
+    """Save a built estimator's variables to a compressed ``.npz`` file, atomically."""
+    _write(Path(path), _variables("weights", estimator.weights), compressed=True)
 
 
 def load_weights(estimator, path) -> None:

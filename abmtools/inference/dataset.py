@@ -17,11 +17,11 @@ BLOCK = 8  # batches that are simulated at once, with one N and R
 
 
 class ModelSimulator(bf.simulators.Simulator):
-    """A `MixtureModel` as a BayesFlow simulator, with a generator of its own.
+    """What simulates data sets as a BayesFlow simulator, with a generator of its own.
 
     Parameters
     ----------
-    model : MixtureModel
+    model : MixtureModel or ModelChoice
     seed : int, sequence of int or None
     """
 
@@ -40,7 +40,7 @@ class SeededDataset(bf.datasets.OnlineDataset):
 
     Parameters
     ----------
-    model : MixtureModel
+    model : MixtureModel or ModelChoice
     batch_size, num_batches : int
     adapter : bayesflow.Adapter
     seed : int
@@ -104,7 +104,9 @@ def pad_to_few_sizes(batch: dict, model) -> dict:
     steps = np.floor(np.log(y.shape[1] / model.num_obs[1]) / np.log(RATIO) + 1e-9)
     size = max(y.shape[1], round(model.num_obs[1] * RATIO**steps))
     padding = [(0, 0), (0, size - y.shape[1])]
-    padded = {"z": np.pad(batch["z"], padding), "mask": np.pad(observed, padding)}
+    padded = {"mask": np.pad(observed, padding)}
+    if "z" in batch:
+        padded["z"] = np.pad(batch["z"], padding)
     if model.num_reps is not None:
         replicates = batch.get("replicate_mask", np.ones(y.shape[:3], dtype=bool))
         padding = [*padding, (0, model.num_reps[1] - y.shape[2])]

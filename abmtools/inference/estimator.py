@@ -87,10 +87,9 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         if self.built:
             return
         super().build(data_shapes)
-        constrained = sum(
-            shape[0] if shape else 1 for shape in self.model.parameter_shapes.values()
-        )
-        self.parameter_standardizer.build((None, constrained))
+        space = self.model.space
+        constrained = sum(shape[0] if shape else 1 for shape in space.shapes.values())
+        self.parameter_standardizer.build((None, constrained + len(space.bounded)))
         codes = self.encoder.compute_output_shape(data_shapes["summary_variables"])
         codes = (*codes[:-1], codes[-1] - self.model.num_dataset_features)
         classifier = self.sequence_classifier or self.emission_scorer
@@ -199,15 +198,21 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
     def parameter_features(self, u, parameters, *, stage: str = "inference"):
         """What the scorer sees of theta: standardized, on both scales, (..., P).
 
-        Where a bound depends on the data, so does u: through it a little of what comes later gets
-        into the scores of a chain, and so into its filtering.
+        Where a bound depends on the data, so does that coordinate of u, and what comes later
+        would get into the scores of a chain, and so into its filtering. There the second scale is
+        the parameter's logarithm.
         """
+        space = self.model.space
         columns = [
             parameters[name] if shape else parameters[name][..., None]
-            for name, shape in self.model.parameter_shapes.items()
+            for name, shape in space.shapes.items()
         ]
-        constrained = keras.ops.concatenate(columns, axis=-1)
+        logs = [keras.ops.log(parameters[name][..., None]) for name in space.bounded]
         u = self.standardizer.maybe_standardize(u, key="inference_variables")
+        if logs:
+            free = np.repeat([x not in space.bounded for x in space.names], [*space.sizes.values()])
+            u = keras.ops.take(u, np.flatnonzero(free), axis=-1)
+        constrained = keras.ops.concatenate([*columns, *logs], axis=-1)
         return keras.ops.concatenate(
             [u, self.parameter_standardizer(constrained, stage=stage)], axis=-1
         )

@@ -6,7 +6,6 @@ can be passed in.
 """
 
 import warnings
-from pathlib import Path
 
 import bayesflow as bf
 import keras
@@ -20,10 +19,10 @@ from ..networks import (
     SetSummary,
 )
 from .adapter import make_adapter
-from .checkpoint import Checkpoint, load_checkpoint
-from .dataset import EpochCounter, ModelSimulator, SeededDataset
+from .dataset import ModelSimulator
 from .estimator import MixtureEstimator
 from .posterior import MixturePosterior
+from .training import SeededTraining
 
 __all__ = ["ExtrapolationWarning", "MixtureWorkflow"]
 
@@ -36,7 +35,7 @@ class ExtrapolationWarning(UserWarning):
     """Data lie outside the range of sizes that the networks were trained on."""
 
 
-class MixtureWorkflow(bf.BasicWorkflow):
+class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
     """Amortized inference for a mixture model.
 
     Parameters
@@ -101,7 +100,13 @@ class MixtureWorkflow(bf.BasicWorkflow):
         # bf.BasicWorkflow.__init__ builds an estimator of its own kind; this sets the same state.
         if seed is not None:
             keras.utils.set_random_seed(seed)
-        self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._init_training(
+            seed,
+            initial_learning_rate=initial_learning_rate,
+            optimizer=optimizer,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+        )
         self.model = model
         # NumPy pads short seeds with zeros: a fourth number keeps clear of training's three.
         self.simulator = ModelSimulator(model, (self.seed, 0, 0, 1))
@@ -127,12 +132,6 @@ class MixtureWorkflow(bf.BasicWorkflow):
             sequence_classifier=sequence_classifier,
             num_scored=num_scored,
         )
-        self._init_optimizer(initial_learning_rate, optimizer)
-        self.checkpoint = None if checkpoint is None else Path(checkpoint)
-        self.checkpoint_every = checkpoint_every
-        self.checkpoint_filepath = None  # BayesFlow's own checkpoints are not atomic
-        self.history, self.losses, self.num_fits = None, {}, 0
-        self._needs_compile = True
         self._build()
 
     def _check_classifier(self, emission_scorer, sequence_classifier) -> None:
@@ -161,80 +160,12 @@ class MixtureWorkflow(bf.BasicWorkflow):
         self.estimator.build_from_data(batch)
         self.estimator.summary_network.adapt(batch["summary_variables"], batch.get("summary_mask"))
 
-    # --- training --------------------------------------------------------------------------
+    @property
+    def weights(self) -> list:
+        """All variables of the networks, for `abmtools.inference.checkpoint.save_weights`."""
+        return self.estimator.weights
 
-    def fit_online(
-        self,
-        epochs: int = 50,
-        num_batches_per_epoch: int = 200,
-        batch_size: int = 128,
-        *,
-        resume: bool = False,
-        pad: bool | None = None,
-        **kwargs,
-    ):
-        """Train both factors on fresh simulations, with a progress bar that shows both losses.
-
-        Parameters
-        ----------
-        epochs, num_batches_per_epoch, batch_size : int
-            N and R are drawn anew for each block of eight batches. A second call brings new data.
-        resume : bool
-            Go on from the workflow's checkpoint file if there is one; the data and learning rates
-            of the remaining epochs are those of an uninterrupted run.
-        pad : bool, optional
-            See `SeededDataset`; by default only where the backend compiles (JAX).
-        **kwargs
-            ``keep_optimizer``, ``validation_data``, ``augmentations``, ``verbose``, ``callbacks``
-            and others, as in ``bayesflow.BasicWorkflow.fit_online``.
-
-        Returns
-        -------
-        keras.callbacks.History
-            ``loss``, ``posterior_loss`` (per data set, standardized scale) and
-            ``membership_loss`` (per observation), in nats.
-        """
-        dataset = SeededDataset(
-            self.model,
-            batch_size=batch_size,
-            num_batches=num_batches_per_epoch,
-            adapter=self.adapter,
-            seed=self.seed + self.num_fits,
-            pad=keras.backend.backend() == "jax" if pad is None else pad,
-            augmentations=kwargs.pop("augmentations", None),
-        )
-        kwargs.setdefault("shuffle", False)  # fresh batches come in the order of their blocks
-        keep_optimizer = kwargs.pop("keep_optimizer", False)
-        validation_data = kwargs.pop("validation_data", None)
-        return self._fit(
-            dataset, epochs, "online", keep_optimizer, validation_data, resume=resume, **kwargs
-        )
-
-    def _fit(
-        self, dataset, epochs, strategy, keep_optimizer, validation_data, *, resume=False, **kwargs
-    ):
-        callbacks = list(kwargs.pop("callbacks", None) or [])
-        first = 0
-        if resume and self.checkpoint is not None and self.checkpoint.exists():
-            optimizer = self.build_optimizer(epochs, dataset.num_batches, strategy=strategy)
-            first, self.losses = load_checkpoint(self.estimator, optimizer, self.checkpoint)
-        elif resume and self.checkpoint is None:
-            raise ValueError("resume: expected a workflow with a checkpoint file, got none.")
-        else:
-            self.losses = {}
-        if isinstance(dataset, SeededDataset):
-            callbacks.append(EpochCounter(dataset))
-        if self.checkpoint is not None:
-            every = self.checkpoint_every
-            callbacks.append(Checkpoint(self.checkpoint, self.losses, every=every))
-        history = super()._fit(
-            dataset, epochs, strategy, keep_optimizer, validation_data,
-            callbacks=callbacks, initial_epoch=first, **kwargs,
-        )  # fmt: skip
-        self.num_fits += 1
-        for name, values in history.history.items():
-            self.losses.setdefault(name, []).extend(values)
-        return history
+    # --- inference -------------------------------------------------------------------------
 
     def _prepare_for_diagnostics(self, *args, **kwargs):
         """BayesFlow's diagnostics want an axis of variables, which scalar parameters lack."""
@@ -249,8 +180,6 @@ class MixtureWorkflow(bf.BasicWorkflow):
             if name in values and np.ndim(values[name]) == ndim
         }
         return {**values, **columns}
-
-    # --- inference -------------------------------------------------------------------------
 
     def sample(
         self, *, conditions, num_samples: int = 2000, seed: int | None = None, batch_size=None
@@ -286,7 +215,7 @@ class MixtureWorkflow(bf.BasicWorkflow):
         if not (batch_size is None or (isinstance(batch_size, int) and batch_size >= 1)):
             raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}.")
         data = self.model.check_data(conditions)
-        self._warn_if_outside(data)
+        warn_if_outside(self.model, data)
         batch_size = batch_size or max(1, ROWS_PER_BATCH // num_samples)
         seed = None if seed is None else keras.random.SeedGenerator(int(seed))
         draws = []
@@ -357,20 +286,22 @@ class MixtureWorkflow(bf.BasicWorkflow):
         data = self.model.check_data(data)
         return self._indicators(data, self.model.unconstrain(parameters, data))["filtering"]
 
-    def _warn_if_outside(self, data: dict) -> None:
-        observed = data["mask"].sum(axis=1) if "mask" in data else np.array([data["y"].shape[1]])
-        sizes = {"observations": (observed, self.model.num_obs)}
-        if self.model.num_reps is not None:
-            sizes["replicates"] = (_num_replicates(data), self.model.num_reps)
-        for what, (size, (low, high)) in sizes.items():
-            if size.min() < low or size.max() > high:
-                warnings.warn(
-                    f"{self.model.name}: the networks were trained on {low} to {high} {what}, "
-                    f"these data have {size.min()} to {size.max()}; check the result, for example "
-                    "with abmtools.diagnostics.importance.",
-                    ExtrapolationWarning,
-                    stacklevel=3,
-                )
+
+def warn_if_outside(model, data: dict, *, stacklevel: int = 3) -> None:
+    """An `ExtrapolationWarning` if checked data are smaller or larger than simulated ones."""
+    observed = data["mask"].sum(axis=1) if "mask" in data else np.array([data["y"].shape[1]])
+    sizes = {"observations": (observed, model.num_obs)}
+    if model.num_reps is not None:
+        sizes["replicates"] = (_num_replicates(data), model.num_reps)
+    for what, (size, (low, high)) in sizes.items():
+        if size.min() < low or size.max() > high:
+            warnings.warn(
+                f"{model.name}: the networks were trained on {low} to {high} {what}, "
+                f"these data have {size.min()} to {size.max()}; check the result, for example "
+                "with abmtools.diagnostics.importance.",
+                ExtrapolationWarning,
+                stacklevel=stacklevel,
+            )
 
 
 def _num_replicates(data: dict) -> np.ndarray:
@@ -380,14 +311,14 @@ def _num_replicates(data: dict) -> np.ndarray:
     return data["replicate_mask"].sum(axis=2)[data.get("mask", np.True_)].ravel()
 
 
-def default_flow() -> bf.networks.CouplingFlow:
-    """A coupling flow of four affine layers, narrow enough for a CPU.
+def default_flow(depth: int = 4, width: int = 64) -> bf.networks.CouplingFlow:
+    """A coupling flow of affine layers, by default four, narrow enough for a CPU.
 
     Its base has slightly heavier tails than a normal: one far-fetched data set then costs the loss
     a logarithm, not a square, and cannot upset training.
     """
     return bf.networks.CouplingFlow(
-        depth=4,
+        depth=depth,
         base_distribution="student_t",
-        subnet_kwargs={"widths": (64, 64), "dropout": 0.0, "activation": "silu"},
+        subnet_kwargs={"widths": (width, width), "dropout": 0.0, "activation": "silu"},
     )

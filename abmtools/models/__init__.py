@@ -12,14 +12,18 @@ from .constraints import (
 )
 from .evidence_hmm import EvidenceAccumulationHMM
 from .gaussian_hmm import GaussianHMM
+from .gaussian_location_mixture import GaussianLocationMixture
 from .gaussian_mixture import GaussianMixture
+from .leaky_hmm import LeakyAccumulatorHMM
 from .mixture import MixtureModel
 
 __all__ = [
     "Constraint",
     "EvidenceAccumulationHMM",
     "GaussianHMM",
+    "GaussianLocationMixture",
     "GaussianMixture",
+    "LeakyAccumulatorHMM",
     "MixtureModel",
     "below",
     "interval",

@@ -8,17 +8,16 @@ The posterior network works on real numbers, so each parameter :math:`\theta` is
 
 :meth:`Constraint.log_det_jacobian` is :math:`\log |du / d\theta|`.
 
-=============  =======================================================================
-`positive`     :math:`u = \log\theta`
-`interval`     :math:`u = \operatorname{logit} ((\theta - a) / (b - a))`
-`simplex`      stick breaking, :math:`u_k = \log \theta_k - \log \sum_{j > k} \theta_j
-               + \log(K - k)` for :math:`k < K`, so that equal weights map to zero
-`ordered`      :math:`u_1 = \theta_1`, :math:`u_k = \log(\theta_k - \theta_{k-1})`
-`positive_     :math:`u_1 = \log\theta_1`, :math:`u_k = \log(\theta_k - \theta_{k-1})`
-ordered`
-`below`        :math:`u = \operatorname{logit} (\theta / b(y))`, with a bound that depends on
-               the data
-=============  =======================================================================
+==================  ==================================================================
+`positive`          :math:`u = \log\theta`
+`interval`          :math:`u = \operatorname{logit} ((\theta - a) / (b - a))`
+`simplex`           stick breaking, :math:`u_k = \log \theta_k - \log \sum_{j > k} \theta_j
+                    + \log(K - k)` for :math:`k < K`, so that equal weights map to zero
+`ordered`           :math:`u_1 = \theta_1`, :math:`u_k = \log(\theta_k - \theta_{k-1})`
+`positive_ordered`  :math:`u_1 = \log\theta_1`, :math:`u_k = \log(\theta_k - \theta_{k-1})`
+`below`             :math:`u = \operatorname{logit} (\theta / b(y))`, with a bound that
+                    depends on the data
+==================  ==================================================================
 
 Where the bound of a parameter depends on the data, as that of a time by which the fastest response
 is known to come later, the density of u is still one of the parameter: b(y) is a constant once the
@@ -115,9 +114,10 @@ class StickBreaking(ElementwiseTransform):
 
     def inverse(self, data, **kwargs):
         v = keras.ops.convert_to_tensor(data) - _log_sticks_left(data)
-        left = _cumulative(keras.ops.log_sigmoid(-v))
-        before = keras.ops.concatenate([keras.ops.zeros_like(v[..., :1]), left[..., :-1]], axis=-1)
-        log_first = keras.ops.log_sigmoid(v) + before
+        whole = keras.ops.sum(keras.ops.zeros_like(v), axis=-1, keepdims=True)  # also where K = 1
+        left = [whole, _cumulative(keras.ops.log_sigmoid(-v))]
+        left = keras.ops.concatenate(left, axis=-1)
+        log_first = keras.ops.log_sigmoid(v) + left[..., :-1]
         return keras.ops.exp(keras.ops.concatenate([log_first, left[..., -1:]], axis=-1))
 
     def ldj(self, data):
@@ -195,7 +195,7 @@ class Constraint:
         return u if self.transform is None else self.transform.inverse(u)
 
     def log_det_jacobian(self, x):
-        """log |du / dx| of each event, shape x.shape[:-event_ndim]."""
+        """``log |du / dx|`` of each event, shape x.shape[:-event_ndim]."""
         if self.transform is None:
             return keras.ops.zeros_like(x)
         return self.transform.ldj(x)

@@ -78,7 +78,9 @@ class GaussianMixture(MixtureModel):
         num_obs: int | tuple[int, int] = (150, 250),
         num_reps: int | tuple[int, int] = (2, 4),
     ):
-        check_settings(num_components, concentration, means_scale, scale)
+        check_settings(
+            num_components, concentration=concentration, means_scale=means_scale, scale=scale
+        )
         self.concentration, self.means_scale, self.scale = concentration, means_scale, scale
         self.means_location = spaced_locations(num_components, means_location)
         super().__init__(

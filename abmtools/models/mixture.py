@@ -176,10 +176,10 @@ class MixtureModel:
         return hasattr(self.structure, "log_likelihood")
 
     def unconstrain(self, parameters, data=None) -> np.ndarray:
-        """Parameters {name: (B, ..., *shape)} to u, (B, ..., D); see `ParameterSpace`.
+        """Parameters ``{name: (B, ..., *shape)}`` to u, (B, ..., D); see `ParameterSpace`.
 
-        Here and in the next two functions, ``data``, a batch {"y": (B, N, ...)}, is needed where a
-        constraint depends on the data, and ignored elsewhere.
+        Here and in the next two functions, ``data``, a batch ``{"y": (B, N, ...)}``, is needed
+        where a constraint depends on the data, and ignored elsewhere.
         """
         return self.space.unconstrain(parameters, self.space.bounds(data))
 
@@ -188,7 +188,7 @@ class MixtureModel:
         return self.space.constrain(u, self.space.bounds(data))
 
     def log_det_jacobian(self, parameters, data=None) -> np.ndarray:
-        """log |du / dtheta|, shape (B, ...)."""
+        """``log |du / dtheta|``, shape (B, ...)."""
         return self.space.log_det_jacobian(parameters, self.space.bounds(data))
 
     # --- simulation ------------------------------------------------------------------------

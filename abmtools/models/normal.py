@@ -20,12 +20,11 @@ __all__ = [
 ]
 
 
-def check_settings(num_components: int, concentration: float, means_scale: float, scale: float):
-    """Refuse fewer than two components and hyperparameters that are not positive."""
-    if num_components < 2:
-        raise ValueError(f"num_components: expected at least 2, got {num_components}.")
-    hyper = {"concentration": concentration, "means_scale": means_scale, "scale": scale}
-    for argument, value in hyper.items():
+def check_settings(num_components: int, *, at_least: int = 2, **hyperparameters: float):
+    """Refuse too few components and hyperparameters that are not positive."""
+    if num_components < at_least:
+        raise ValueError(f"num_components: expected at least {at_least}, got {num_components}.")
+    for argument, value in hyperparameters.items():
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{argument}: expected a positive number, got {value}.")
 

@@ -151,7 +151,7 @@ class ParameterSpace:
     def unconstrain(
         self, parameters: Mapping[str, np.ndarray], bounds: Mapping = NO_BOUNDS
     ) -> np.ndarray:
-        """Map parameters {name: (..., *shape)} to u, (..., D), float64.
+        """Map parameters ``{name: (..., *shape)}`` to u, (..., D), float64.
 
         With bounds, the first of the leading axes is that of the data sets.
 
@@ -175,7 +175,7 @@ class ParameterSpace:
         return np.concatenate(parts, axis=-1)
 
     def constrain(self, u, bounds: Mapping = NO_BOUNDS) -> dict:
-        """Map u, (..., D), to parameters {name: (..., *shape)}; the inverse of `unconstrain`.
+        """Map u, (..., D), to parameters ``{name: (..., *shape)}``; the inverse of `unconstrain`.
 
         NumPy in, NumPy out; a backend tensor in gives tensors out, differentiably.
         """
@@ -193,7 +193,7 @@ class ParameterSpace:
     def log_det_jacobian(
         self, parameters: Mapping[str, np.ndarray], bounds: Mapping = NO_BOUNDS
     ) -> np.ndarray:
-        """log |du / dtheta| of each parameter vector, shape (...)."""
+        """``log |du / dtheta|`` of each parameter vector, shape (...)."""
         total = 0.0
         for name, value in self.check(parameters).items():
             constraint = self.constraints[name]

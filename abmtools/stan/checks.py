@@ -1,11 +1,11 @@
 r"""Checks: what a NUTS run says about itself, as warnings.
 
-====================  ===================================================================
-divergence            a trajectory left the energy level set: a region may be missed
-maximal tree depth    trajectories were cut short: valid, but slow to explore
-:math:`\hat R > 1.01` chains disagree: they do not sample one distribution yet
-ESS < 100 per chain   too few effective draws for the centre (bulk) or the tails
-====================  ===================================================================
+======================  ===================================================================
+divergence              a trajectory left the energy level set: a region may be missed
+maximal tree depth      trajectories were cut short: valid, but slow to explore
+:math:`\hat R > 1.01`   chains disagree: they do not sample one distribution yet
+ESS < 100 per chain     too few effective draws for the centre (bulk) or the tails
+======================  ===================================================================
 
 R-hat and ESS are the rank-normalized versions of Vehtari et al. (2021), computed by ArviZ for
 every scalar of the parameters. Membership probabilities are functions of the parameters and are

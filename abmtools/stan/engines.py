@@ -43,7 +43,7 @@ class Fit(NamedTuple):
 
     Attributes
     ----------
-    variables : dict of str to array, (chains, draws, *shape)
+    variables : dict of str to array, ``(chains, draws, *shape)``
         Every variable of the program: parameters, transformed parameters, generated quantities.
     statistics : dict of str to array, (chains, draws)
         The sampler's columns under Stan's names, such as ``lp__``.

@@ -125,6 +125,8 @@ class Independent:
     def membership(self, scores, parameters):
         """q(z_i = k | y, theta), shape (..., N, K): the exponential of `log_membership`."""
         joint = self.log_joint_scores(scores, parameters)
+        if joint.shape[-1] == 1:  # Keras warns of a softmax over one number
+            return keras.ops.ones_like(joint)
         # Reducing the short axis K vectorizes well only where N runs fastest in memory.
         return keras.ops.swapaxes(
             keras.ops.softmax(keras.ops.swapaxes(joint, -1, -2), axis=-2), -1, -2

@@ -43,14 +43,14 @@ INITIAL = ("uniform", "stationary")
 class Markov:
     """Indicators that form a chain.
 
-    In all methods scores are (..., T, K), parameters {name: (..., *shape)}, and mask, a bool array
-    that broadcasts to (..., T), is False where an observation is missing.
+    In all methods scores are (..., T, K), parameters ``{name: (..., *shape)}``, and mask, a bool
+    array that broadcasts to (..., T), is False where an observation is missing.
 
     Parameters
     ----------
     transition : array of shape (K, K), list of K str, str or callable
         Fixed; or the names of the simplex parameters, (K,), that are its rows; or the name of one
-        parameter, (K, K); or a function of the parameters {name: (..., *shape)} that returns
+        parameter, (K, K); or a function of the parameters ``{name: (..., *shape)}`` that returns
         (..., K, K), written with ``keras.ops``, such as `persistent`. Row j holds the
         probabilities of what follows state j.
     initial : str or array of shape (K,)

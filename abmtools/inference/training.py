@@ -1,0 +1,114 @@
+"""Training: repeatable, and able to go on where it was interrupted.
+
+A mixin for BayesFlow workflows. Data come from a `SeededDataset`, the state of training goes to a
+`Checkpoint`; both are functions of the number of finished epochs alone.
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from .checkpoint import Checkpoint, load_checkpoint
+from .dataset import EpochCounter, SeededDataset
+
+__all__ = ["SeededTraining"]
+
+
+class SeededTraining:
+    """A workflow that simulates its training data from `model`, seeded by epoch and block.
+
+    Goes before ``bayesflow.BasicWorkflow`` in the list of bases. Attributes that a workflow has
+    beside BayesFlow's: ``model``, what is simulated from; ``seed``, an integer; ``losses``, {name:
+    list}, over all epochs, also those of an interrupted run; ``num_fits``, the number of finished
+    calls; ``checkpoint``, a path or None, and ``checkpoint_every``; ``card``, of a network that
+    ships with the package, else None.
+    """
+
+    card = None
+
+    def _init_training(
+        self, seed: int, *, initial_learning_rate, optimizer, checkpoint, checkpoint_every
+    ) -> None:
+        """What comes before the first fit."""
+        self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._init_optimizer(initial_learning_rate, optimizer)
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.checkpoint_every = checkpoint_every
+        self.checkpoint_filepath = None  # BayesFlow's own checkpoints are not atomic
+        self.history, self.losses, self.num_fits = None, {}, 0
+        self._needs_compile = True
+
+    def fit_online(
+        self,
+        epochs: int = 50,
+        num_batches_per_epoch: int = 200,
+        batch_size: int = 128,
+        *,
+        resume: bool = False,
+        pad: bool | None = None,
+        **kwargs,
+    ):
+        """Train on fresh simulations, with a progress bar that shows the losses.
+
+        Parameters
+        ----------
+        epochs, num_batches_per_epoch, batch_size : int
+            N and R are drawn anew for each block of eight batches. A second call brings new data.
+        resume : bool
+            Go on from the workflow's checkpoint file if there is one; the data and learning rates
+            of the remaining epochs are those of an uninterrupted run.
+        pad : bool, optional
+            See `SeededDataset`; by default only where the backend compiles (JAX).
+        **kwargs
+            ``keep_optimizer``, ``validation_data``, ``augmentations``, ``verbose``, ``callbacks``
+            and others, as in ``bayesflow.BasicWorkflow.fit_online``.
+
+        Returns
+        -------
+        keras.callbacks.History
+            Mean losses of each epoch, in nats. Those of a `MixtureWorkflow` are ``loss``,
+            ``posterior_loss`` (per data set, standardized scale) and ``membership_loss`` (per
+            observation).
+        """
+        dataset = SeededDataset(
+            self.model,
+            batch_size=batch_size,
+            num_batches=num_batches_per_epoch,
+            adapter=self.adapter,
+            seed=self.seed + self.num_fits,
+            pad=keras.backend.backend() == "jax" if pad is None else pad,
+            augmentations=kwargs.pop("augmentations", None),
+        )
+        kwargs.setdefault("shuffle", False)  # fresh batches come in the order of their blocks
+        keep_optimizer = kwargs.pop("keep_optimizer", False)
+        validation_data = kwargs.pop("validation_data", None)
+        return self._fit(
+            dataset, epochs, "online", keep_optimizer, validation_data, resume=resume, **kwargs
+        )
+
+    def _fit(
+        self, dataset, epochs, strategy, keep_optimizer, validation_data, *, resume=False, **kwargs
+    ):
+        callbacks = list(kwargs.pop("callbacks", None) or [])
+        first = 0
+        if resume and self.checkpoint is not None and self.checkpoint.exists():
+            optimizer = self.build_optimizer(epochs, dataset.num_batches, strategy=strategy)
+            first, self.losses = load_checkpoint(self.estimator, optimizer, self.checkpoint)
+        elif resume and self.checkpoint is None:
+            raise ValueError("resume: expected a workflow with a checkpoint file, got none.")
+        else:
+            self.losses = {}
+        if isinstance(dataset, SeededDataset):
+            callbacks.append(EpochCounter(dataset))
+        if self.checkpoint is not None:
+            every = self.checkpoint_every
+            callbacks.append(Checkpoint(self.checkpoint, self.losses, every=every))
+        history = super()._fit(
+            dataset, epochs, strategy, keep_optimizer, validation_data,
+            callbacks=callbacks, initial_epoch=first, **kwargs,
+        )  # fmt: skip
+        self.num_fits += 1
+        for name, values in history.history.items():
+            self.losses.setdefault(name, []).extend(values)
+        return history
