@@ -68,3 +68,13 @@ def test_in_a_browser(write, body, expected):
     wrong = check_pages.check_in_browser(root, BROWSER)
     assert [line.split(": ", 1)[0] for line in wrong] == ["index.html"] * (expected is not None)
     assert all(expected in line for line in wrong)
+
+
+def test_a_browser_that_does_not_start(write, tmp_path, monkeypatch, capsys):
+    broken = tmp_path / "chromium"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(check_pages.shutil, "which", lambda name: str(broken))
+    monkeypatch.setattr("sys.argv", ["check_pages", str(write())])
+    check_pages.main()
+    assert "checked as files only: " in capsys.readouterr().out

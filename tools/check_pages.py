@@ -115,6 +115,10 @@ def _follow(path: Path, target: str, pages: dict) -> str | None:
     return None
 
 
+class BrowserError(RuntimeError):
+    """The browser does not start."""
+
+
 class Browser:
     """Chromium, driven through a pair of pipes: JSON messages that end with a zero byte."""
 
@@ -130,7 +134,8 @@ class Browser:
         self.process = subprocess.Popen(
             [
                 command, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
-                f"--user-data-dir={profile}", "--no-first-run", "about:blank",
+                f"--user-data-dir={profile}", "--no-first-run",
+                "--disable-dev-shm-usage", "about:blank",
                 "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
             ],
             preexec_fn=connect, close_fds=False,
@@ -139,8 +144,16 @@ class Browser:
         os.close(to_browser)
         os.close(from_browser)
         self._number, self._buffer, self.events = 0, b"", []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        watchdog = threading.Timer(SECONDS, self.process.kill)
+        watchdog.start()
+        try:
+            target = self.call("Target.createTarget", url="about:blank")["targetId"]
+            attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        except (OSError, RuntimeError) as error:
+            self.close()
+            raise BrowserError(f"{command} does not start: {error}") from error
+        finally:
+            watchdog.cancel()
         self._session = attached["sessionId"]
 
     _session = None
@@ -262,10 +275,12 @@ def main() -> None:
         sys.exit(f"folder: expected a built book, found no index.html in {root}.")
     wrong = check_files(root)
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser:
+    try:
+        if not browser:
+            raise BrowserError("no Chromium here")
         wrong += check_in_browser(root, browser)
-    else:
-        print("No Chromium here: the pages were checked as files only.")
+    except BrowserError as error:
+        print(f"The pages were checked as files only: {error}.")
     for line in wrong:
         print(line)
     if wrong:
