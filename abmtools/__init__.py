@@ -6,6 +6,8 @@ The layout is the theory: `structures` and `models` say what generates the data,
 
 import importlib
 
+import bayesflow  # noqa: F401 (chooses the backend of Keras, so it comes before it)
+
 from .inference import (
     ExtrapolationWarning,
     MixtureComparisonWorkflow,

@@ -12,7 +12,7 @@ from abmtools import GaussianLocationMixture, Independent, MixtureComparisonWork
 from abmtools.inference import ComparisonPosterior, MixturePosterior
 from abmtools.inference.checkpoint import load_weights, save_weights
 from abmtools.inference.dataset import SeededDataset
-from abmtools.inference.model_comparison import ModelChoice
+from abmtools.models import ModelChoice
 from abmtools.networks import ObservationEncoder, SequenceSummary, SetSummary
 
 SIZES = {"epochs": 2, "num_batches_per_epoch": 3, "batch_size": 8, "verbose": 0}

@@ -82,6 +82,7 @@ def page_files(root: Path) -> list[Path]:
 
 def check_files(root: Path) -> list[str]:
     """What is wrong with the pages as files, one line each."""
+    root = root.resolve()
     pages = {path: Page(path) for path in page_files(root)}
     wrong = []
     for path, page in pages.items():
@@ -104,13 +105,12 @@ def _follow(path: Path, target: str, pages: dict) -> str | None:
     parts = urlsplit(target)
     if parts.scheme or parts.netloc:
         return None
-    found = (path.parent / unquote(parts.path)).resolve() if parts.path else path.resolve()
+    found = (path.parent / unquote(parts.path)).resolve() if parts.path else path
     found = found / "index.html" if found.is_dir() else found
     if not found.exists():
         return "no such file"
     fragment = unquote(parts.fragment)
-    known = {page.resolve(): parsed for page, parsed in pages.items()}.get(found)
-    if fragment and known is not None and fragment not in known.anchors:
+    if fragment and found in pages and fragment not in pages[found].anchors:
         return "no such anchor"
     return None
 

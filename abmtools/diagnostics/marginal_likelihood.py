@@ -29,7 +29,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln, rel_entr, softmax
+from scipy.special import rel_entr, softmax
+from scipy.stats import multivariate_t
 
 from .exact import log_posterior
 from .importance_sampling import MIN_SAMPLES, weigh
@@ -117,12 +118,14 @@ def _log_ratio(posterior, defensive: float, rng: np.random.Generator) -> np.ndar
     """log p(u, y) - log g(u) at draws from g, (B, S'); -inf where p is zero."""
     draws, log_q = posterior.unconstrained, posterior.log_prob
     num_more = round(posterior.num_samples * defensive / (1 - defensive))
-    students = [_Student(rows) for rows in draws]
+    students = [_defensive(rows) for rows in draws]
     if num_more:
-        more = np.stack([student.draw(rng, num_more) for student in students])
+        more = [student.rvs(num_more, random_state=rng) for student in students]
+        more = np.reshape(more, (len(draws), num_more, draws.shape[2]))  # SciPy drops axes of one
         draws = np.concatenate([draws, more], axis=1)
         log_q = np.concatenate([log_q, posterior.log_prob_function(posterior.data, more)], axis=1)
-    log_t = np.stack([student.log_prob(u) for student, u in zip(students, draws, strict=True)])
+    log_t = [student.logpdf(u) for student, u in zip(students, draws, strict=True)]
+    log_t = np.reshape(log_t, log_q.shape)
     share = num_more / draws.shape[1]
     with np.errstate(divide="ignore", invalid="ignore"):  # judged below
         log_g = np.logaddexp(np.log1p(-share) + log_q, np.log(share) + log_t)
@@ -137,26 +140,10 @@ def _log_ratio(posterior, defensive: float, rng: np.random.Generator) -> np.ndar
     return log_p - log_g
 
 
-class _Student:
-    """Multivariate Student distribution with the mean and a wider covariance of draws (S, D)."""
-
-    def __init__(self, draws: np.ndarray):
-        self.location = draws.mean(axis=0)
-        covariance = np.atleast_2d(np.cov(draws, rowvar=False))
-        self.factor = np.linalg.cholesky(WIDENED * covariance)
-
-    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        normal = rng.normal(size=(size, len(self.location))) @ self.factor.T
-        return self.location + normal / np.sqrt(rng.chisquare(DEGREES, (size, 1)) / DEGREES)
-
-    def log_prob(self, u: np.ndarray) -> np.ndarray:
-        """Log density at u, (S, D)."""
-        size = len(self.location)
-        squares = np.square(np.linalg.solve(self.factor, (u - self.location).T)).sum(axis=0)
-        half = (DEGREES + size) / 2
-        constant = gammaln(half) - gammaln(DEGREES / 2) - size / 2 * np.log(DEGREES * np.pi)
-        log_det = np.log(np.diag(self.factor)).sum()
-        return constant - log_det - half * np.log1p(squares / DEGREES)
+def _defensive(draws: np.ndarray):
+    """Student distribution with the mean and a wider covariance of draws (S, D)."""
+    covariance = np.atleast_2d(np.cov(draws, rowvar=False))
+    return multivariate_t(draws.mean(axis=0), WIDENED * covariance, df=DEGREES)
 
 
 @dataclass(frozen=True)

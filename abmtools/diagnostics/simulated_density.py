@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
+from scipy.interpolate import make_interp_spline
 
 __all__ = ["simulated_membership", "simulated_scores"]
 
@@ -109,14 +110,7 @@ def _log_histogram(t: np.ndarray, times: np.ndarray) -> np.ndarray:
     edges = times[ranks]
     middles = (edges[1:] + edges[:-1]) / 2
     log_count = np.log(np.diff(ranks) / np.diff(edges))
-    return _interpolate(t, middles, log_count)
-
-
-def _interpolate(t: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Linear interpolation, and extrapolation along the first and the last piece."""
-    piece = np.clip(np.searchsorted(x, t) - 1, 0, len(x) - 2)
-    slope = (y[piece + 1] - y[piece]) / (x[piece + 1] - x[piece])
-    return y[piece] + slope * (t - x[piece])
+    return make_interp_spline(middles, log_count, k=1)(t)  # which extrapolates, too
 
 
 def _ranks(size: int) -> np.ndarray:

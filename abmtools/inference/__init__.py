@@ -1,7 +1,8 @@
 """Inference: estimator, workflow, posterior and trained networks."""
 
+from .comparison_posterior import ComparisonPosterior
 from .estimator import MixtureEstimator
-from .model_comparison import ComparisonPosterior, MixtureComparisonWorkflow
+from .model_comparison import MixtureComparisonWorkflow
 from .optimizer import make_muon
 from .posterior import MixturePosterior
 from .pretrained import load_card, load_pretrained

@@ -16,6 +16,7 @@ from .gaussian_location_mixture import GaussianLocationMixture
 from .gaussian_mixture import GaussianMixture
 from .leaky_hmm import LeakyAccumulatorHMM
 from .mixture import MixtureModel
+from .model_choice import ModelChoice
 
 __all__ = [
     "Constraint",
@@ -25,6 +26,7 @@ __all__ = [
     "GaussianMixture",
     "LeakyAccumulatorHMM",
     "MixtureModel",
+    "ModelChoice",
     "below",
     "interval",
     "ordered",

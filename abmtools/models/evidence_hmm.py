@@ -1,22 +1,16 @@
 r"""Switching between guessing and controlled responding: the model of the third case study.
 
-.. math::
-    \rho_{kk} &\sim \operatorname{Beta}(16, 4), \qquad
-    z_1 \sim \operatorname{Uniform}\{1, 2\}, \qquad p(z_t = k \mid z_{t-1} = j) = \rho_{jk} \\
-    \alpha_1 &\sim \operatorname{N}^+(0.5, 0.3), \qquad
-    \alpha_2 - \alpha_1 \sim \operatorname{N}^+(1.5, 0.5) \\
-    \nu_1 &\sim \operatorname{N}^+(5.5, 1), \qquad
-    \nu_{21} \sim \operatorname{N}^+(2.5, 0.5), \qquad
-    \nu_{22} - \nu_{21} \sim \operatorname{N}^+(2.5, 1) \\
-    \tau &\sim \operatorname{Exponential}(\text{mean } 0.2)
+What it shares with the other model of such data, guessing included, is in `speeded_decisions`. Who
+is in control has two accumulators that race to the threshold :math:`\alpha_2`, each in a time
+:math:`t \sim \operatorname{Wald}(\alpha_2, \nu)` (`wald`): one for the incorrect response with
+drift :math:`\nu_{21}` and one for the correct response with drift :math:`\nu_{22}`,
 
-with :math:`\operatorname{N}^+` the normal truncated to positive values. On each trial evidence
-accumulates to a threshold in a time :math:`t \sim \operatorname{Wald}(\alpha, \nu)` (`wald`), and
-a response comes at :math:`\tau + t`. Who guesses (state 1) has one accumulator, with threshold
-:math:`\alpha_1` and drift :math:`\nu_1`, and answers correctly or not with equal probability. Who
-is in control (state 2) has two that race to :math:`\alpha_2`, one for the incorrect response with
-drift :math:`\nu_{21}` and one for the correct response with drift :math:`\nu_{22}`; the winner
-gives the response. So with f and S the density and survival function of the Wald distribution
+.. math::
+    \nu_{21} \sim \operatorname{N}^+(2.5, 0.5), \qquad
+    \nu_{22} - \nu_{21} \sim \operatorname{N}^+(2.5, 1) .
+
+The winner gives the response. So with f and S the density and survival function of the Wald
+distribution
 
 .. math::
     p(t, r \mid z = 1) &= \tfrac{1}{2} f(t \mid \alpha_1, \nu_1) \\
@@ -25,8 +19,7 @@ gives the response. So with f and S the density and survival function of the Wal
 r' being the response that was not given. The model is that of Kucharský, Tran, Veldkamp,
 Raijmakers & Visser (2021), *Hidden Markov models of evidence accumulation in speeded decision
 tasks*, Computational Brain & Behavior; priors and defaults are those of Kucharský & Bürkner
-(2025), arXiv:2501.10229. What it shares with the other model of such data is in
-`speeded_decisions`.
+(2025), arXiv:2501.10229.
 """
 
 from importlib.resources import files
@@ -45,23 +38,17 @@ class EvidenceAccumulationHMM(SpeededDecisionHMM):
 
     Parameters
     ----------
-    stay_prior : (float, float)
-        Parameters of the Beta prior of each probability to stay in a state.
-    guessing_threshold, threshold_difference : (float, float)
-        Location and scale of the truncated normal priors of :math:`\alpha_1` and
-        :math:`\alpha_2 - \alpha_1`.
-    guessing_drift, incorrect_drift, drift_difference : (float, float)
-        The same for :math:`\nu_1`, :math:`\nu_{21}` and :math:`\nu_{22} - \nu_{21}`, per second.
-    non_decision_time : float
-        Prior mean of tau, seconds.
-    num_obs : int or (int, int)
-        Trials T to simulate. From a range one T is drawn log-uniformly for each batch.
+    incorrect_drift, drift_difference : (float, float)
+        Location and scale of the truncated normal priors of :math:`\nu_{21}` and
+        :math:`\nu_{22} - \nu_{21}`, per second.
+    **shared
+        ``stay_prior``, ``guessing_threshold``, ``threshold_difference``, ``guessing_drift``,
+        ``non_decision_time`` and ``num_obs``, see `SpeededDecisionHMM`.
 
     Raises
     ------
     ValueError
-        If a scale, the mean of tau or a Beta parameter is not positive, or a pair is no pair of
-        finite numbers.
+        As `SpeededDecisionHMM`.
 
     Notes
     -----
@@ -79,34 +66,15 @@ class EvidenceAccumulationHMM(SpeededDecisionHMM):
     ((2, 400, 2), array([0., 1.]))
     """
 
-    def __init__(
-        self,
-        *,
-        stay_prior=(16.0, 4.0),
-        guessing_threshold=(0.5, 0.3),
-        threshold_difference=(1.5, 0.5),
-        guessing_drift=(5.5, 1.0),
-        incorrect_drift=(2.5, 0.5),
-        drift_difference=(2.5, 1.0),
-        non_decision_time: float = 0.2,
-        num_obs: int | tuple[int, int] = (100, 1000),
-    ):
+    def __init__(self, *, incorrect_drift=(2.5, 0.5), drift_difference=(2.5, 1.0), **shared):
         super().__init__(
-            normals={
-                "guessing_threshold": guessing_threshold,
-                "threshold_difference": threshold_difference,
-                "guessing_drift": guessing_drift,
-                "incorrect_drift": incorrect_drift,
-                "drift_difference": drift_difference,
-            },
+            race={"incorrect_drift": incorrect_drift, "drift_difference": drift_difference},
             race_constraints={"controlled_drift": positive_ordered},
-            stay_prior=stay_prior,
-            non_decision_time=non_decision_time,
-            num_obs=num_obs,
             log_prior=self._log_prior,
             log_emission=_log_emission,
             stan_program=files("abmtools") / "stan" / "programs" / "evidence_hmm.stan",
             stan_data=self._stan_data,
+            **shared,
         )
 
     @property

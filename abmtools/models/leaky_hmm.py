@@ -32,27 +32,19 @@ class LeakyAccumulatorHMM(SpeededDecisionHMM):
 
     Parameters
     ----------
-    stay_prior : (float, float)
-        Parameters of the Beta prior of each probability to stay in a state.
-    guessing_threshold, threshold_difference : (float, float)
-        Location and scale of the truncated normal priors of :math:`\alpha_1` and
-        :math:`\alpha_2 - \alpha_1`.
-    guessing_drift : (float, float)
-        The same for :math:`\nu_1`, per second.
     incorrect_input, input_difference : (float, float)
-        The same for :math:`I_1` and :math:`I_2 - I_1`, per second.
+        Location and scale of the truncated normal priors of :math:`I_1` and :math:`I_2 - I_1`, per
+        second.
     leak, inhibition : (float, float)
         The same for :math:`\kappa` and :math:`\beta`, per second.
-    non_decision_time : float
-        Prior mean of tau, seconds.
-    num_obs : int or (int, int)
-        Trials T to simulate. From a range one T is drawn log-uniformly for each batch.
+    **shared
+        ``stay_prior``, ``guessing_threshold``, ``threshold_difference``, ``guessing_drift``,
+        ``non_decision_time`` and ``num_obs``, see `SpeededDecisionHMM`.
 
     Raises
     ------
     ValueError
-        If a scale, the mean of tau or a Beta parameter is not positive, or a pair is no pair of
-        finite numbers.
+        As `SpeededDecisionHMM`.
     ImportError
         If numba is not installed.
 
@@ -77,31 +69,21 @@ class LeakyAccumulatorHMM(SpeededDecisionHMM):
     def __init__(
         self,
         *,
-        stay_prior=(16.0, 4.0),
-        guessing_threshold=(0.5, 0.3),
-        threshold_difference=(1.5, 0.5),
-        guessing_drift=(5.5, 1.0),
         incorrect_input=(3.0, 1.0),
         input_difference=(2.5, 1.0),
         leak=(0.0, 2.0),
         inhibition=(0.0, 2.0),
-        non_decision_time: float = 0.2,
-        num_obs: int | tuple[int, int] = (100, 1000),
+        **shared,
     ):
         super().__init__(
-            normals={
-                "guessing_threshold": guessing_threshold,
-                "threshold_difference": threshold_difference,
-                "guessing_drift": guessing_drift,
+            race={
                 "incorrect_input": incorrect_input,
                 "input_difference": input_difference,
                 "leak": leak,
                 "inhibition": inhibition,
             },
             race_constraints={"input": positive_ordered, "leak": positive, "inhibition": positive},
-            stay_prior=stay_prior,
-            non_decision_time=non_decision_time,
-            num_obs=num_obs,
+            **shared,
         )
 
     @property

@@ -35,7 +35,7 @@ SHIFTS = (0.5, 0.8, 0.95, 0.99, 0.999)  # shares of that bound from which the ne
 
 
 class SpeededDecisionHMM(MixtureModel):
-    """Base of the hidden Markov models of response times and accuracy.
+    r"""Base of the hidden Markov models of response times and accuracy.
 
     A subclass has two methods. ``_race_parameters(draws)`` makes the parameters of the race from
     draws of the truncated normals. ``_race(rng, parameters, rows)`` simulates a controlled trial
@@ -44,21 +44,50 @@ class SpeededDecisionHMM(MixtureModel):
 
     Parameters
     ----------
-    normals : dict of str to (float, float)
-        Location and scale of truncated normal priors: ``guessing_threshold``,
-        ``threshold_difference`` and ``guessing_drift``, and those of the race.
+    race : dict of str to (float, float)
+        Location and scale of the truncated normal priors of the race's parameters.
     race_constraints : dict of str to Constraint
-        Of the race's parameters.
+        Of these parameters.
     stay_prior : (float, float)
+        Parameters of the Beta prior of each probability to stay in a state.
+    guessing_threshold, threshold_difference : (float, float)
+        Location and scale of the truncated normal priors of :math:`\alpha_1` and
+        :math:`\alpha_2 - \alpha_1`.
+    guessing_drift : (float, float)
+        The same for :math:`\nu_1`, per second.
     non_decision_time : float
+        Prior mean of tau, seconds.
     num_obs : int or (int, int)
+        Trials T to simulate. From a range one T is drawn log-uniformly for each batch.
     **kwargs
         Passed to `MixtureModel`.
+
+    Raises
+    ------
+    ValueError
+        If a scale, the mean of tau or a Beta parameter is not positive, or a pair is no pair of
+        finite numbers.
     """
 
     def __init__(
-        self, *, normals, race_constraints, stay_prior, non_decision_time, num_obs, **kwargs
+        self,
+        *,
+        race,
+        race_constraints,
+        stay_prior=(16.0, 4.0),
+        guessing_threshold=(0.5, 0.3),
+        threshold_difference=(1.5, 0.5),
+        guessing_drift=(5.5, 1.0),
+        non_decision_time: float = 0.2,
+        num_obs: int | tuple[int, int] = (100, 1000),
+        **kwargs,
     ):
+        normals = {
+            "guessing_threshold": guessing_threshold,
+            "threshold_difference": threshold_difference,
+            "guessing_drift": guessing_drift,
+            **race,
+        }
         self.normals = {name: _pair(value, name) for name, value in normals.items()}
         self.stay_prior = _pair(stay_prior, "stay_prior", both_positive=True)
         if not (np.isfinite(non_decision_time) and non_decision_time > 0):
