@@ -20,7 +20,7 @@ export OMP_NUM_THREADS KERAS_BACKEND
 export JUPYTER_PREFER_ENV_PATH := 1
 unexport JUPYTER_PATH
 
-.PHONY: install book test lint format notebooks bench train train-all gpu serve clean help
+.PHONY: install book test lint format notebooks picture bench train train-all gpu serve clean help
 .DEFAULT_GOAL := help
 
 # PROFILE=gpu trains every network from scratch on the GPU, then executes the book with them.
@@ -65,6 +65,9 @@ format: $(INSTALLED) ## format the code and mend what can be mended
 notebooks: $(INSTALLED) ## write the chapters' notebooks and Binder's environment again
 	@$(BIN)/python tools/make_notebooks.py
 	@$(BIN)/python tools/make_binder.py
+
+picture: $(INSTALLED) ## draw the picture of README again
+	@$(BIN)/python tools/make_picture.py
 
 bench: $(INSTALLED) ## run the benchmarks, or one of them (BENCH=name)
 	@set -e; for script in benchmarks/$(or $(BENCH),bench_*).py; do \

@@ -1,7 +1,6 @@
 """DataTree: draws and data of a mixture under ArviZ' names, with labelled dimensions."""
 
 import numpy as np
-from arviz_base import from_dict
 
 __all__ = ["INDICATOR_DIMS", "to_datatree"]
 
@@ -19,6 +18,8 @@ def to_datatree(model, *, draws: dict, data: dict, attrs: dict, log_weights=None
     The axis B is called "dataset", and dropped where there is one data set. Weights of the draws,
     (chain, draw, B), make a group of their own.
     """
+    from arviz_base import from_dict  # takes longer to import than all of abmtools
+
     single = len(data["y"]) == 1
     dims = dict(model.parameter_dims) | INDICATOR_DIMS | {"log_weight": ()}
     named = [*draws] if log_weights is None else [*draws, "log_weight"]
