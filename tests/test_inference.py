@@ -517,6 +517,28 @@ def test_one_data_set_equals_a_batch_of_one(workflow, simulated):
     assert alone.num_datasets == 1
 
 
+def test_many_data_sets_with_one_draw_go_in_parts(workflow, simulated, monkeypatch):
+    """Their observations are what fills memory; the answers do not depend on the parts."""
+    truth = true_parameters(workflow, simulated)
+    u = workflow.model.unconstrain(truth)
+    functions = (
+        lambda: workflow.membership(simulated, truth),
+        lambda: workflow.log_prob_unconstrained(simulated, u),
+    )
+    together = [function() for function in functions]
+    sizes, encode = [], type(workflow.estimator.encoder).call
+
+    def count(layer, x, **kwargs):
+        sizes.append(len(x))
+        return encode(layer, x, **kwargs)
+
+    monkeypatch.setattr("abmtools.inference.workflow.OBSERVATIONS_AT_ONCE", 24)  # two data sets
+    monkeypatch.setattr(type(workflow.estimator.encoder), "call", count)
+    for function, expected in zip(functions, together, strict=True):
+        np.testing.assert_allclose(function(), expected, rtol=1e-4, atol=1e-5)
+    assert sizes == [2, 2, 1] * 2
+
+
 def test_batches_of_data_sets(workflow, simulated):
     """Draws use one random stream after the other, so only their distribution is the same.
 

@@ -62,7 +62,7 @@ BOXES = (
     "seealso",
     "margin",
 )
-SILENT = ("index", "solution-end", "tableofcontents", "nb-exec-table")
+SILENT = ("index", "solution-end", "tableofcontents", "chapter-costs")
 
 
 # --- what the pages hold --------------------------------------------------------------------------

@@ -27,7 +27,8 @@ from .training import SeededTraining
 __all__ = ["ExtrapolationWarning", "MixtureWorkflow"]
 
 ROWS_PER_BATCH = 20_000  # parameter draws at a time: their flow activations stay in cache
-PROBABILITIES_AT_ONCE = 5_000_000  # membership probabilities at a time, 20 MB, for the same reason
+PROBABILITIES_AT_ONCE = 1_000_000  # membership probabilities at a time, 4 MB, for the same reason
+OBSERVATIONS_AT_ONCE = 50_000  # of data sets with few draws, where summaries are what fills memory
 NUM_ADAPT = 256  # simulated data sets from which the encoder takes the data's location and scale
 
 
@@ -194,7 +195,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         seed : int, optional
             Makes the draws repeatable.
         batch_size : int, optional
-            Data sets at a time; by default as many as keep their draws' activations in cache.
+            Data sets at a time; by default as many as keep activations in cache.
 
         Returns
         -------
@@ -216,7 +217,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
             raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}.")
         data = self.model.check_data(conditions)
         warn_if_outside(self.model, data)
-        batch_size = batch_size or max(1, ROWS_PER_BATCH // num_samples)
+        batch_size = batch_size or _datasets_at_once(data, ROWS_PER_BATCH, num_samples)
         seed = None if seed is None else keras.random.SeedGenerator(int(seed))
         draws = []
         for start in range(0, len(data["y"]), batch_size):
@@ -234,7 +235,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
     def _indicators(self, data: dict, u: np.ndarray) -> dict[str, np.ndarray]:
         """What is known of the indicators at u, (B, S, D), for as many data sets as fit a cache."""
         per_dataset = u.shape[1] * data["y"].shape[1] * self.model.num_components
-        size = max(1, PROBABILITIES_AT_ONCE // per_dataset)
+        size = _datasets_at_once(data, PROBABILITIES_AT_ONCE, per_dataset)
         found = {}
         for start in range(0, len(u), size):
             rows = slice(start, start + size)
@@ -257,7 +258,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
                 f"u: expected shape ({len(data['y'])}, S, {self.model.num_unconstrained}), "
                 f"got {np.shape(u)}."
             )
-        batch_size = max(1, ROWS_PER_BATCH // u.shape[1])
+        batch_size = _datasets_at_once(data, ROWS_PER_BATCH, u.shape[1])
         parts = []
         for start in range(0, len(u), batch_size):
             part = {key: value[start : start + batch_size] for key, value in data.items()}
@@ -285,6 +286,11 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
             raise ValueError(f"filtering: the observations of {self.model.name} have no order.")
         data = self.model.check_data(data)
         return self._indicators(data, self.model.unconstrain(parameters, data))["filtering"]
+
+
+def _datasets_at_once(data: dict, limit: int, per_dataset: int) -> int:
+    """How many data sets stay within a limit and within that on observations; at least one."""
+    return max(1, min(limit // per_dataset, OBSERVATIONS_AT_ONCE // data["y"].shape[1]))
 
 
 def warn_if_outside(model, data: dict, *, stacklevel: int = 3) -> None:
