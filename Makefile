@@ -20,7 +20,7 @@ export OMP_NUM_THREADS KERAS_BACKEND
 export JUPYTER_PREFER_ENV_PATH := 1
 unexport JUPYTER_PATH
 
-.PHONY: install book test lint format notebooks picture bench train train-all gpu serve clean help
+.PHONY: install book test lint format notebooks picture export bench train train-all gpu serve clean help
 .DEFAULT_GOAL := help
 
 # PROFILE=gpu trains every network from scratch on the GPU, then executes the book with them.
@@ -69,9 +69,13 @@ notebooks: $(INSTALLED) ## write the chapters' notebooks and Binder's environmen
 picture: $(INSTALLED) ## draw the picture of README again
 	@$(BIN)/python tools/make_picture.py
 
-bench: $(INSTALLED) ## run the benchmarks, or one of them (BENCH=name)
-	@set -e; for script in benchmarks/$(or $(BENCH),bench_*).py; do \
-	    echo "== $$script"; $(BIN)/python "$$script"; done
+export: $(INSTALLED) ## write the networks that run in the book's pages again, after a training
+	@$(BIN)/python tools/export_networks.py
+
+bench: $(INSTALLED) ## run the benchmarks, or some (BENCH="bench_speed bench_stan"), and table all
+	@set -e; for name in $(or $(BENCH),$(notdir $(basename $(wildcard benchmarks/bench_*.py)))); do \
+	    echo "== $$name"; $(BIN)/python "benchmarks/$$name.py" $(BENCH_FLAGS); done
+	@$(BIN)/python benchmarks/record.py
 
 train: $(INSTALLED) ## train a shipped network from scratch (MODEL=gaussian_mixture)
 	@test -n "$(MODEL)" || { echo "Name a model: make train MODEL=gaussian_mixture"; exit 1; }

@@ -1,14 +1,15 @@
 """How far the shipped networks are from the exact answer.
 
 Prints the gap to exact of both factors, Pareto k, calibration of parameters and of membership, for
-chains also the gap of filtering; of a model without a likelihood only what is calibration. Five to
-ten minutes for each network on one core. The data sets of speeded decisions all have 400 trials.
+chains also the gap of filtering, and the loss where one is published; of a model without a
+likelihood only what is calibration. Five to ten minutes for each network on one core. The data sets
+of speeded decisions all have 400 trials.
 """
 
 import sys
-import time
 
 import numpy as np
+from record import Report
 
 import abmtools as abm
 from abmtools import diagnostics
@@ -25,46 +26,119 @@ COMPARISONS = ("component_count", "speeded_comparison")  # bench_components and 
 MIXTURES = [name for name in ARCHITECTURES if name not in COMPARISONS]
 DEFAULT = (1000, 2000, 1000, {})
 LENGTHS = {"evidence_hmm": (100, 1000)}  # at which the gap is measured too, on 100 data sets
+# Targets, at most: gaps in nats per data set and per observation, and the published loss.
+POSTERIOR = {"gaussian_mixture": 0.05, "gaussian_hmm": 0.1, "evidence_hmm": 0.25}
+INDICATORS = {"gaussian_mixture": 0.0005, "gaussian_hmm": 0.0005, "evidence_hmm": 0.001}
+PUBLISHED = {"gaussian_hmm": -1.233, "evidence_hmm": -6.472}
+TRUSTED = {"gaussian_mixture": 0.99, "gaussian_hmm": 0.99}  # share of k < 0.7, at least
+CALIBRATION = 0.005
 
 
-def print_gaps(workflow, for_posterior: list[dict], for_indicators: list[dict]) -> None:
+def gaps(report: Report, workflow, for_posterior: list[dict], for_indicators: list[dict]) -> None:
+    name, chain = report.topic, not workflow.model.structure.exchangeable
     gap = diagnostics.Gap(
         *diagnostics.posterior_losses(workflow, for_posterior, num_samples=2000, seed=1),
         *diagnostics.membership_losses(workflow, for_indicators),
     )
     print(gap)
-    if not workflow.model.structure.exchangeable:
+    num_posterior, num_indicators = len(gap.posterior_loss), len(gap.membership_loss)
+    report.add(
+        f"gap of the posterior, {num_posterior} data sets",
+        gap.posterior,
+        unit="nats",
+        error=gap.posterior_se,
+        at_most=POSTERIOR.get(name),
+    )
+    report.add(
+        "share of data sets with Pareto k < 0.7",
+        np.mean(gap.pareto_k < 0.7),
+        at_least=TRUSTED.get(name),
+    )
+    differences = {
+        "smoothing" if chain else "membership": gap.membership_loss - gap.exact_membership_loss
+    }
+    if chain:
         pair = diagnostics.membership_losses(workflow, for_indicators, kind="filtering")
-        difference = np.subtract(*pair)
-        error = difference.std(ddof=1) / np.sqrt(len(difference))
-        print(f"filtering, per time point: gap {difference.mean():.6f}, s.e. {error:.6f}")
+        differences["filtering"] = np.subtract(*pair)
+    for kind, difference in differences.items():
+        report.add(
+            f"gap of {kind}, {num_indicators} data sets",
+            difference.mean(),
+            unit="nats per observation",
+            error=difference.std(ddof=1) / np.sqrt(num_indicators),
+            at_most=INDICATORS.get(name),
+        )
 
 
-def main(name: str) -> None:
-    workflow = abm.load_pretrained(name)
-    model, start = workflow.model, time.perf_counter()
-    for_posterior, for_indicators, for_calibration, sizes = DATASETS.get(name, DEFAULT)
+def published_loss(report: Report, workflow, batches: list[dict]) -> None:
+    """-log q(u | y) at the true parameters, the loss that the published networks ended with."""
+    model, losses = workflow.model, []
+    for batch in batches:
+        data = model.check_data(batch)
+        u = model.unconstrain({name: batch[name] for name in model.parameter_names}, data)
+        losses.append(-workflow.log_prob_unconstrained(data, u[:, None])[:, 0])
+    losses = np.concatenate(losses)
+    report.add(
+        f"loss of the posterior, {len(losses):,} data sets (target: as published)",
+        losses.mean(),
+        unit="nats",
+        error=losses.std(ddof=1) / np.sqrt(len(losses)),
+        at_most=PUBLISHED[report.topic],
+    )
 
-    def simulate(num_datasets: int, seed: int) -> list[dict]:
-        """Fresh data sets: groups of ten share N and R."""
-        rng = np.random.default_rng(seed)
-        return [model.simulate(10, rng=rng, **sizes) for _ in range(num_datasets // 10)]
 
-    print(f"== {name}")
-    if model.has_likelihood:
-        print_gaps(workflow, simulate(for_posterior, 1), simulate(for_indicators, 2))
-    for num_obs in LENGTHS.get(name, ()):
-        rng = np.random.default_rng(5)
-        simulated = [model.simulate(10, rng=rng, num_obs=num_obs) for _ in range(10)]
-        print(f"{num_obs} observations\n{diagnostics.gap_to_exact(workflow, simulated, seed=5)}")
-    simulated = simulate(for_calibration, 3)
-    print(diagnostics.simulation_based_calibration(workflow, simulated, num_samples=999, seed=3))
+def calibration(report: Report, workflow, simulated: list[dict]) -> None:
+    ranks = diagnostics.simulation_based_calibration(workflow, simulated, num_samples=999, seed=3)
+    print(ranks)
+    report.add(
+        "parameters inside the band of calibration (SBC)",
+        ranks.inside.sum(),
+        unit=f"of {len(ranks.inside)}",
+        at_least=len(ranks.inside),
+    )
+    report.add("smallest log gamma of SBC; negative is outside", ranks.log_gamma.min())
     for at in ("truth", "draws"):
         result = diagnostics.membership_calibration(
             *diagnostics.predicted_membership(workflow, simulated, at=at, num_samples=500, seed=4)
         )
-        print(f"membership at {at}: {result}")
-    print(f"{time.perf_counter() - start:.0f} s")
+        report.add(
+            f"calibration error of membership, at the {at}",
+            result.expected_calibration_error,
+            at_most=CALIBRATION,
+        )
+
+
+def main(name: str) -> None:
+    workflow = abm.load_pretrained(name)
+    model = workflow.model
+    for_posterior, for_indicators, for_calibration, sizes = DATASETS.get(name, DEFAULT)
+
+    def simulate(num_datasets: int, seed: int, size: int = 10, **sizes) -> list[dict]:
+        """Fresh data sets: groups of ten share N and R."""
+        rng = np.random.default_rng(seed)
+        return [model.simulate(size, rng=rng, **sizes) for _ in range(num_datasets // size)]
+
+    with Report(__file__, name, flags=name) as report:
+        if model.has_likelihood:
+            gaps(
+                report,
+                workflow,
+                simulate(for_posterior, 1, **sizes),
+                simulate(for_indicators, 2, **sizes),
+            )
+        if name in PUBLISHED:
+            published_loss(report, workflow, simulate(10_000, 6, 100, **sizes))
+        for num_obs in LENGTHS.get(name, ()):
+            simulated = simulate(100, 5, num_obs=num_obs)
+            gap = diagnostics.gap_to_exact(workflow, simulated, seed=5)
+            print(f"{num_obs} observations\n{gap}")
+            report.add(
+                f"gap of the posterior, {num_obs} observations, 100 data sets",
+                gap.posterior,
+                unit="nats",
+                error=gap.posterior_se,
+            )
+        calibration(report, workflow, simulate(for_calibration, 3, **sizes))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 import time
 
 import numpy as np
+from record import Report
 
 import abmtools as abm
 from abmtools import diagnostics
@@ -38,19 +39,26 @@ def compare(workflow, batches: list[dict], seed: int) -> diagnostics.ModelProbab
     )
 
 
-def probabilities(workflow) -> None:
+def probabilities(report: Report, workflow) -> None:
     batches = simulate(workflow.model, 200, seed=1)
     first = compare(workflow, batches, seed=1)
     print(first)
     trusted = (first.pareto_k < 0.7).all(axis=1)
-    print(f"all k < 0.7 in {trusted.mean():.1%}; there {first.difference[trusted].mean():.4f}")
+    report.add(
+        "difference of p(K | y) to importance sampling, mean of 200 data sets",
+        first.difference.mean(),
+        at_most=0.05,
+    )
+    report.add("the same, largest", first.difference.max())
+    report.add("the same, mean where all Pareto k < 0.7", first.difference[trusted].mean())
+    report.add("share of data sets with all Pareto k < 0.7", trusted.mean())
     again = compare(workflow, batches[:5], seed=2)
     noise = np.abs(again.exact - first.exact[: len(again.exact)]).mean()
-    print(f"importance sampling against itself, {len(again.exact)} data sets: {noise:.4f}")
-    print(f"divergence from exact, mean: {first.divergence.mean():.5f} nats")
+    report.add(f"importance sampling against itself, {len(again.exact)} data sets", noise)
+    report.add("divergence of p(K | y) from exact, mean", first.divergence.mean(), unit="nats")
 
 
-def calibration(workflow) -> None:
+def calibration(report: Report, workflow) -> None:
     batches = simulate(workflow.model, 10_000, seed=2)
     estimates = [workflow.estimate(conditions=batch)["model_probs"] for batch in batches]
     truth = np.concatenate([batch["model_indices"] for batch in batches])
@@ -58,16 +66,20 @@ def calibration(workflow) -> None:
         {"model_indices": truth}, estimates={"model_probs": np.concatenate(estimates)}
     )
     print(table.round(4))
+    error = float(table.loc["Expected Calibration Error"].max())
+    report.add("calibration error of p(K | y), largest of the four, 10,000 data sets", error)
 
 
-def parameters(workflow) -> None:
+def parameters(report: Report, workflow) -> None:
     for name, network in workflow.workflows.items():
-        print(f"parameters of K = {name}")
         batches = simulate(network.model, 200, seed=3)
-        print(diagnostics.gap_to_exact(network, batches, num_samples=1000, seed=3))
+        gap = diagnostics.gap_to_exact(network, batches, num_samples=1000, seed=3)
+        print(gap)
+        what = f"gap of the posterior given K = {name}, 200 data sets"
+        report.add(what, gap.posterior, unit="nats", error=gap.posterior_se)
 
 
-def times(workflow) -> None:
+def times(report: Report, workflow) -> None:
     data = workflow.model.simulate(100, rng=np.random.default_rng(4), num_obs=200)
     batch = {"y": data["y"]}
     one = {"y": data["y"][:1]}
@@ -81,11 +93,11 @@ def times(workflow) -> None:
     }
     for label, function in contenders.items():
         median = np.median([seconds(function) for _ in range(5)])
-        print(f"{label:<46}{1e3 * median:8.1f} ms")
+        report.add(label, 1e3 * median, unit="ms")
 
 
 if __name__ == "__main__":
     shipped = abm.load_pretrained("component_count")
-    for part in (probabilities, calibration, parameters, times):
-        print(f"== {part.__name__}")
-        part(shipped)
+    with Report(__file__, "component_count") as report:
+        for part in (probabilities, calibration, parameters, times):
+            part(report, shipped)

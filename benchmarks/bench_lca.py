@@ -23,6 +23,7 @@ import time
 import numpy as np
 import pandas as pd
 from participants import load
+from record import Report
 
 import abmtools as abm
 from abmtools import diagnostics
@@ -38,18 +39,15 @@ def cross_entropy(probabilities: np.ndarray, z: np.ndarray) -> np.ndarray:
     return -np.log(np.take_along_axis(probabilities, z[..., None], axis=-1)[..., 0]).mean(axis=1)
 
 
-def report(label: str, values: np.ndarray, reference: np.ndarray) -> None:
-    gap = values - reference
+def add_gap(report: Report, what: str, gap: np.ndarray, at_most: float | None = None) -> None:
     error = gap.std(ddof=1) / np.sqrt(len(gap))
-    print(
-        f"  {label:<24} {values.mean():.4f}, gap to reference {gap.mean():+.5f}, s.e. {error:.5f}"
-    )
+    report.add(what, gap.mean(), unit="nats per trial", error=error, at_most=at_most)
 
 
-def anchors(workflow) -> None:
+def anchors(report: Report, workflow) -> None:
     model, rng = workflow.model, np.random.default_rng(1)
     wald = abm.EvidenceAccumulationHMM()
-    for label, changes in {"(a) no leak, no inhibition": NO_LEAK, "(b) the prior": None}.items():
+    for label, changes in {"no leak, no inhibition": NO_LEAK, "the prior": None}.items():
         theta = model.prior(rng, NUM_VECTORS)
         if changes is not None:
             theta |= {name: np.full(NUM_VECTORS, changes) for name in ("leak", "inhibition")}
@@ -58,19 +56,21 @@ def anchors(workflow) -> None:
         brute = simulated_membership(model, data, theta, seed=2)
         network = workflow.membership({"y": data["y"]}, one)[:, 0]
         reference = cross_entropy(brute, z)
-        print(f"anchor {label}: {NUM_VECTORS} data sets x {NUM_TRIALS} trials, cross-entropy")
-        print(f"  {'brute force (reference)':<24} {reference.mean():.4f}")
-        report("network", cross_entropy(network, z), reference)
-        print(f"  {'mean |difference|':<24} {np.abs(network - brute)[..., 1].mean():.4f}")
+        print(f"{label}: {NUM_VECTORS} data sets x {NUM_TRIALS} trials, cross-entropy")
+        print(f"  brute force (reference)  {reference.mean():.4f}")
+        print(f"  mean |difference|        {np.abs(network - brute)[..., 1].mean():.4f}")
+        gap = cross_entropy(network, z) - reference
+        add_gap(report, f"gap of smoothing to brute force, {label}", gap, at_most=0.01)
         parameters = {name: one[name] for name in model.parameter_names if name in wald.space.names}
         parameters["controlled_drift"] = one["input"]
         exact = wald.exact_membership({"y": data["y"]}, parameters)[:, 0]
-        report("Wald model, exact", cross_entropy(exact, z), reference)
         difference = np.abs(network - exact)[..., 1].mean()
-        print(f"  {'mean |difference|, Wald':<24} {difference:.4f}")
+        print(f"  mean |difference|, Wald  {difference:.4f}")
+        gap = cross_entropy(exact, z) - reference
+        add_gap(report, f"the same of the Wald model's exact smoothing, {label}", gap)
 
 
-def recovery(workflow, num_datasets: int = 300) -> None:
+def recovery(report: Report, workflow, num_datasets: int = 300) -> None:
     rng = np.random.default_rng(5)
     simulated = [
         workflow.model.simulate(20, rng=rng, num_obs=400) for _ in range(num_datasets // 20)
@@ -87,9 +87,14 @@ def recovery(workflow, num_datasets: int = 300) -> None:
             }
     print(f"recovery, {num_datasets} data sets of 400 trials")
     print(pd.DataFrame.from_dict(rows, orient="index").round(2).to_string())
+    for label in ("leak", "inhibition"):
+        report.add(
+            f"posterior sd / prior sd of {label}, {num_datasets} data sets",
+            rows[label]["posterior sd / prior sd"],
+        )
 
 
-def participants(leaky, comparison) -> None:
+def participants(report: Report, leaky, comparison) -> None:
     """The eleven participants by both models; draws of the one with a likelihood are corrected."""
     names, data = load()
     wald = comparison.workflows["wald"]
@@ -112,9 +117,11 @@ def participants(leaky, comparison) -> None:
             table[f"{name}[{k}]" if difference.ndim > 1 else name] = column
     print("participants; parameters: difference of posterior means in sd of the Wald model")
     print(table.round(3).to_string())
+    same = table["same state, share"].min()
+    report.add("participants: share of trials in the same state as by Wald, smallest", same)
 
 
-def comparison_check(comparison, num_datasets: int = 1000) -> None:
+def comparison_check(report: Report, comparison, num_datasets: int = 1000) -> None:
     rng = np.random.default_rng(7)
     batches = [comparison.model.simulate(50, rng=rng) for _ in range(num_datasets // 50)]
     found = [comparison.estimate(conditions=batch)["model_probs"] for batch in batches]
@@ -126,9 +133,10 @@ def comparison_check(comparison, num_datasets: int = 1000) -> None:
     z = truth.argmax(axis=1)
     calibration = diagnostics.membership_calibration(probabilities, z)
     accuracy = np.mean(probabilities.argmax(axis=1) == z)
-    error = calibration.expected_calibration_error
-    print(f"comparison, {num_datasets} data sets of 100 to 1,000 trials")
-    print(f"  accuracy {accuracy:.3f}, cross-entropy {loss:.4f}, calibration error {error:.4f}")
+    where = f"{num_datasets} data sets of 100 to 1,000 trials"
+    report.add(f"share of right choices, {where}", accuracy)
+    report.add("cross-entropy of the choice", loss, unit="nats")
+    report.add("calibration error of p(M | y)", calibration.expected_calibration_error)
 
 
 def steps(num_races: int = 200_000) -> None:
@@ -142,19 +150,20 @@ def steps(num_races: int = 200_000) -> None:
         print(f"  {1e3 * step:5.1f} ms: {times.mean():.4f} s (s.e. {error:.4f}), {won.mean():.4f}")
 
 
-def speed(workflow, num_people: int = 64, num_trials: int = 400) -> None:
+def speed(report: Report, workflow, num_people: int = 64, num_trials: int = 400) -> None:
     rng = np.random.default_rng(4)
     theta = workflow.model.prior(rng, num_people)
     rows = np.repeat(np.arange(num_people), num_trials)
     names = ("input", "leak", "inhibition")
     columns = [*(theta[name] for name in names), theta["threshold"][:, 1]]
-    print(f"{num_people} parameter vectors x {num_trials} races, 1 ms steps")
-    print(f"  ours, numba     {seconds(lambda: race(rng, *columns, rows, step=0.001)):.3f} s")
+    where = f"{num_people * num_trials:,} races in steps of 1 ms"
+    ours = seconds(lambda: race(rng, *columns, rows, step=0.001))
+    report.add(f"simulator, {where}", ours, unit="s")
     try:
         from cssm.race_models import lca
         from ssms.basic_simulators.boundary_functions import constant
     except ImportError:
-        print("  ssm-simulators  not installed")
+        print("ssm-simulators is not installed")
     else:
         inputs, leak, inhibition, threshold = (x.astype("float32")[rows] for x in columns)
         zeros = np.zeros((len(rows), 2), dtype="float32")
@@ -169,10 +178,11 @@ def speed(workflow, num_people: int = 64, num_trials: int = 400) -> None:
             "boundary_params": {"a": threshold},
             "return_option": "minimal",
         }
-        print(f"  ssm-simulators  {seconds(lambda: lca(*arguments, **options), 1):.3f} s")
+        theirs = seconds(lambda: lca(*arguments, **options), 1)
+        report.add(f"ssm-simulators, {where}", theirs, unit="s")
     y = workflow.model.simulate(1, rng=rng, num_obs=num_trials)["y"]
     duration = seconds(lambda: workflow.sample(conditions={"y": y}, num_samples=2000, seed=1))
-    print(f"2,000 draws with filtering and smoothing, {num_trials} trials: {duration:.3f} s")
+    report.add(f"2,000 draws with filtering and smoothing, {num_trials} trials", duration, unit="s")
 
 
 def seconds(function, repetitions: int = 5) -> float:
@@ -187,9 +197,11 @@ def seconds(function, repetitions: int = 5) -> float:
 
 if __name__ == "__main__":
     workflow, comparison = (abm.load_pretrained(x) for x in ("lca_hmm", "speeded_comparison"))
-    anchors(workflow)
-    recovery(workflow)
-    participants(workflow, comparison)
-    comparison_check(comparison)
-    steps()
-    speed(workflow)
+    with Report(__file__, "lca_hmm") as report:
+        anchors(report, workflow)
+        recovery(report, workflow)
+        participants(report, workflow, comparison)
+        steps()
+        speed(report, workflow)
+    with Report(__file__, "speeded_comparison") as report:
+        comparison_check(report, comparison)

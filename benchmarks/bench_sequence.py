@@ -22,16 +22,13 @@ import time
 import keras
 import numpy as np
 from hmmlearn import _hmmc
+from record import Report
 
 import abmtools as abm
 from abmtools.networks import ObservationEncoder, SequenceClassifier, SequenceSummary
 
 BATCH = 250  # data sets at a time
-
-
-def report(what: str, value: float, target: float, unit: str) -> None:
-    verdict = "met" if value <= target else "MISSED"
-    print(f"{what:<48} {value:9.5f} {unit}, target {target:g}: {verdict}", flush=True)
+NATS = "nats per time point"
 
 
 # --- gaps ---------------------------------------------------------------------------------------
@@ -61,7 +58,7 @@ def gaps(workflow, num_datasets: int, *, num_obs: int, seed: int) -> np.ndarray:
     return total / (num_datasets // BATCH)
 
 
-def unstructured(num_datasets: int = 2000) -> None:
+def unstructured(report: Report, num_datasets: int = 2000) -> None:
     """A sequence classifier, trained for a few minutes."""
     encoder = ObservationEncoder(replicates=True, width=0)
     workflow = abm.MixtureWorkflow(
@@ -75,19 +72,24 @@ def unstructured(num_datasets: int = 2000) -> None:
     workflow.fit_online(epochs=6, num_batches_per_epoch=250, batch_size=64, verbose=0)
     print(f"SequenceClassifier: trained on 96,000 data sets, {time.perf_counter() - start:.0f} s")
     filtering, smoothing = gaps(workflow, num_datasets, num_obs=100, seed=1)
-    report("SequenceClassifier, gap of filtering", filtering, 0.01, "nats")
-    report("SequenceClassifier, gap of smoothing", smoothing, 0.01, "nats")
+    for kind, gap in {"filtering": filtering, "smoothing": smoothing}.items():
+        report.add(f"SequenceClassifier, gap of {kind}", gap, unit=NATS, at_most=0.01)
 
 
-def structured(workflow=None, num_datasets: int = 2000) -> None:
+def structured(report: Report, num_datasets: int = 2000) -> None:
     """The shipped scores and the recursions; training had T = 100 only."""
-    workflow = workflow or abm.load_pretrained("gaussian_hmm")
+    workflow = abm.load_pretrained("gaussian_hmm")
     filtering, smoothing = gaps(workflow, num_datasets, num_obs=100, seed=2)
-    report("shipped network, T = 100, gap of filtering", filtering, 0.0005, "nats")
-    report("shipped network, T = 100, gap of smoothing", smoothing, 0.0005, "nats")
+    for kind, gap in {"filtering": filtering, "smoothing": smoothing}.items():
+        report.add(f"shipped network, T = 100, gap of {kind}", gap, unit=NATS, at_most=0.0005)
     for num_obs in (20, 50, 300, 1000):
         _, smoothing = gaps(workflow, num_datasets, num_obs=num_obs, seed=num_obs)
-        report(f"shipped network, T = {num_obs}, gap of smoothing", smoothing, 0.002, "nats")
+        report.add(
+            f"shipped network, T = {num_obs}, gap of smoothing",
+            smoothing,
+            unit=NATS,
+            at_most=0.002,
+        )
 
 
 # --- speed --------------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ def seconds(function) -> float:
     return time.perf_counter() - start
 
 
-def speed(num_draws: int = 4000, num_obs: int = 400, repetitions: int = 9) -> None:
+def speed(report: Report, num_draws: int = 4000, num_obs: int = 400, repetitions: int = 9) -> None:
     """Exact filtering and smoothing of many draws, each with its own transition matrix."""
     rng = np.random.default_rng(3)
     stay = rng.beta(2, 2, (num_draws, 2))
@@ -165,13 +167,15 @@ def speed(num_draws: int = 4000, num_obs: int = 400, repetitions: int = 9) -> No
         print(f"{label:<20} {1e3 * median:8.1f} ms, fastest {1e3 * fastest[label]:.1f} ms")
     for label in ("abmtools", "abmtools, float32"):
         for other in ("hmmlearn, log", "hmmlearn, scaling"):
-            report(f"{label} / {other}", medians[label] / medians[other], 1.0, "times")
+            ratio = medians[label] / medians[other]
+            report.add(f"seconds: {label} / {other}", ratio, at_most=1)
 
 
 def main() -> None:
-    speed()
-    structured()
-    unstructured()
+    with Report(__file__, "gaussian_hmm") as report:
+        speed(report)
+        structured(report)
+        unstructured(report)
 
 
 if __name__ == "__main__":

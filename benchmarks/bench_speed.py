@@ -13,6 +13,7 @@ os.environ["OMP_NUM_THREADS"] = str(os.cpu_count())  # before torch: both sides 
 import time
 
 import numpy as np
+from record import Report
 
 import abmtools as abm
 
@@ -23,8 +24,9 @@ def seconds(function) -> float:
     return time.perf_counter() - start
 
 
-def inference(name: str, repetitions: int = 7, **sizes) -> None:
-    workflow = abm.load_pretrained(name)
+def inference(report: Report, alone: float, many: float, repetitions: int = 7, **sizes) -> None:
+    """2,000 draws against NUTS; targets are how many times faster for one and in a batch."""
+    workflow = abm.load_pretrained(report.topic)
     model = workflow.model
     batch = model.check_data(model.simulate(100, rng=np.random.default_rng(1), **sizes))
     one = {key: value[:1] for key, value in batch.items()}
@@ -39,12 +41,19 @@ def inference(name: str, repetitions: int = 7, **sizes) -> None:
     for _ in range(repetitions):
         for label, function in contenders.items():
             times[label].append(seconds(function))
-    nuts, alone, many = (float(np.median(times[label])) for label in contenders)
+    nuts, one, hundred = (1e3 * float(np.median(times[label])) for label in contenders)
     shape = batch["y"].shape[1:]
-    print(f"== {name}: {os.cpu_count()} cores, {repetitions} repetitions, data of shape {shape}")
-    print(f"NUTS, 4 x 1,000 draws                {1e3 * nuts:8.1f} ms a data set")
-    print(f"network, one data set                {1e3 * alone:8.1f} ms, {nuts / alone:.0f} x")
-    print(f"network, a batch of 100, each        {10 * many:8.1f} ms, {nuts / many * 100:.0f} x")
+    print(f"{os.cpu_count()} cores, {repetitions} repetitions, data of shape {shape}")
+    report.add("NUTS, 4 x 1,000 draws of one data set", nuts, unit="ms")
+    report.add("network, 2,000 draws of one data set", one, unit="ms")
+    report.add("network, 2,000 draws of each in a batch of 100", hundred / 100, unit="ms")
+    report.add("faster than NUTS, one data set", nuts / one, unit="times", at_least=alone)
+    report.add(
+        "faster than NUTS, each in a batch of 100",
+        nuts / hundred * 100,
+        unit="times",
+        at_least=many,
+    )
 
 
 def loop_mixture(model, rng: np.random.Generator) -> dict:
@@ -79,22 +88,22 @@ def loop_evidence(model, rng: np.random.Generator) -> dict:
     return theta | {"z": z, "y": y}
 
 
-def simulation(model, loop, batch_size: int = 1000, **sizes) -> None:
+def simulation(report: Report, model, loop, batch_size: int = 1000, **sizes) -> None:
     rng = np.random.default_rng(1)
     vectorized = min(
         seconds(lambda: model.simulate(batch_size, rng=rng, **sizes)) for _ in range(5)
     )
     looped = min(seconds(lambda: [loop(model, rng) for _ in range(50)]) for _ in range(3)) / 50
     each = vectorized / batch_size
-    print(f"== {model.name}, simulator")
-    print(f"vectorized                           {1e3 * each:8.4f} ms a data set")
-    print(
-        f"a Python loop                        {1e3 * looped:8.4f} ms, {looped / each:.0f} x slower"
-    )
+    report.add("simulator, a data set", 1e3 * each, unit="ms")
+    report.add("simulator, faster than a Python loop", looped / each, unit="times", at_least=50)
 
 
 if __name__ == "__main__":
-    inference("gaussian_mixture", num_obs=200, num_reps=3)
-    inference("gaussian_hmm")
-    simulation(abm.GaussianMixture(), loop_mixture, num_obs=200, num_reps=3)
-    simulation(abm.EvidenceAccumulationHMM(), loop_evidence, num_obs=400)
+    with Report(__file__, "gaussian_mixture") as report:
+        inference(report, 30, 60, num_obs=200, num_reps=3)
+        simulation(report, abm.GaussianMixture(), loop_mixture, num_obs=200, num_reps=3)
+    with Report(__file__, "gaussian_hmm") as report:
+        inference(report, 60, None)
+    with Report(__file__, "evidence_hmm") as report:
+        simulation(report, abm.EvidenceAccumulationHMM(), loop_evidence, num_obs=400)
