@@ -8,14 +8,18 @@ states              `state_probabilities`, `filtering_and_smoothing`
 calibration         `calibration` of membership, `rank_ecdf` and `recovery` of parameters
 the model           `misspecification` by summaries, `predictive_check` of statistics by state
 training            `losses`
+explorers           sliders, and a network that answers while they move: `GaussianMixtureExplorer`,
+                    `GaussianHMMExplorer`, `EvidenceHMMExplorer`
 ==================  ============================================================================
 
 Every function takes the axes to draw on, or makes a figure in the style of `style.context`, and
 returns the axes. None shows a figure, and importing this changes no setting of matplotlib.
+Explorers are for notebooks; making one, and nothing else here, needs ipywidgets.
 """
 
 from . import style
 from .checks import misspecification, predictive_check
+from .explorers import EvidenceHMMExplorer, GaussianHMMExplorer, GaussianMixtureExplorer
 from .membership import calibration, membership_curves, membership_scatter
 from .parameters import marginals, pairs
 from .sequences import paths, sequence
@@ -24,6 +28,9 @@ from .states import filtering_and_smoothing, state_probabilities
 from .training import losses
 
 __all__ = [
+    "EvidenceHMMExplorer",
+    "GaussianHMMExplorer",
+    "GaussianMixtureExplorer",
     "calibration",
     "filtering_and_smoothing",
     "losses",
