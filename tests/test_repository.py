@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 LARGEST_FILE = 3_000_000  # bytes
+# What runs the networks in a reader's browser, compressed.
+LARGER_FILES = {"book/assets/live/onnxruntime/ort-wasm-simd-threaded.wasm.gz": 4_000_000}
 PACKAGES = ("structures", "models", "networks", "inference", "diagnostics", "plots", "stan")
 
 
@@ -74,7 +76,8 @@ def test_conda_environment_installs_the_package_with_its_extras():
 def test_files_are_small():
     sizes = {str(path.relative_to(ROOT)): path.stat().st_size for path in committed_files()}
     assert "pyproject.toml" in sizes
-    assert {name: size for name, size in sizes.items() if size > LARGEST_FILE} == {}
+    limits = {name: LARGER_FILES.get(name, LARGEST_FILE) for name in sizes}
+    assert {name: size for name, size in sizes.items() if size > limits[name]} == {}
 
 
 def test_table_of_contents_lists_every_page():

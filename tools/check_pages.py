@@ -10,7 +10,8 @@ each page,
 and, where Chromium is installed, at the width of a phone,
 
 * it says nothing on the console, and mathematics is typeset;
-* it is not wider than the screen.
+* it is not wider than the screen;
+* live explorers are as `check_explorers` wants them.
 
 The browser has no network and is driven through its debugging pipe (Chrome DevTools Protocol).
 """
@@ -30,6 +31,8 @@ import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from check_explorers import check_explorers
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
@@ -227,7 +230,8 @@ def check_in_browser(root: Path, command: str) -> list[str]:
                 watchdog = threading.Timer(SECONDS, browser.process.kill)
                 watchdog.start()
                 name = path.relative_to(root).as_posix()
-                wrong += [f"{name}: {line}" for line in _look_at(browser, f"{address}/{name}")]
+                lines = _look_at(browser, f"{address}/{name}", name)
+                wrong += [f"{name}: {line}" for line in lines]
                 watchdog.cancel()
         finally:
             if watchdog is not None:
@@ -236,14 +240,16 @@ def check_in_browser(root: Path, command: str) -> list[str]:
     return wrong
 
 
-def _look_at(browser: Browser, url: str) -> list[str]:
+def _look_at(browser: Browser, url: str, name: str) -> list[str]:
     browser.events.clear()
     browser.call("Page.navigate", url=url)
     browser.wait_for("Page.loadEventFired")
     probe = {"expression": PROBE, "awaitPromise": True, "returnByValue": True}
     found = browser.call("Runtime.evaluate", **probe)["result"].get("value")
+    explorers = check_explorers(browser, name)
     said = [_console(event) for event in browser.events]
     lines = [f"console: {text}" for text in said if text and not text.endswith(HARMLESS)]
+    lines += explorers
     if found is None:
         return [*lines, "the page could not be examined"]
     if found["raw"]:
