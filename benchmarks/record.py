@@ -8,6 +8,7 @@ replace that part only.
 """
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -63,16 +64,19 @@ class Target:
 
     @property
     def value(self) -> str:
-        """The number as it is printed."""
-        error = "" if self.error is None else f" (s.e. {number(self.error)})"
-        return f"{number(self.measured)}{self.unit and ' ' + self.unit}{error}"
+        """The number as it is printed, with the digits that its error allows."""
+        unit = self.unit and f" {self.unit}"
+        if not self.error:
+            return f"{number(self.measured)}{unit}"
+        digits = max(0, 1 - math.floor(math.log10(self.error)))
+        return f"{self.measured:z.{digits}f}{unit} (s.e. {self.error:.{digits}f})"
 
     @property
     def target(self) -> str:
         """The target as it is printed."""
         if self.at_most is not None:
-            return f"≤ {number(self.at_most)}"
-        return "" if self.at_least is None else f"≥ {number(self.at_least)}"
+            return f"≤ {exact(self.at_most)}"
+        return "" if self.at_least is None else f"≥ {exact(self.at_least)}"
 
     @property
     def verdict(self) -> str:
@@ -81,8 +85,12 @@ class Target:
 
 def number(x: float) -> str:
     """Three digits, and all those before the point."""
-    rounded = float(f"{x:.3g}") if abs(x) < 1000 else round(x)
-    return np.format_float_positional(rounded, trim="-")
+    return exact(float(f"{x:.3g}") if abs(x) < 1000 else round(x))
+
+
+def exact(x: float) -> str:
+    """All digits, and no exponent."""
+    return np.format_float_positional(x, trim="-")
 
 
 # --- one run --------------------------------------------------------------------------------------
