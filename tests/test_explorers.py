@@ -20,9 +20,10 @@ from PIL import Image
 from scipy.stats import truncnorm
 
 import abmtools as abm
+from abmtools.diagnostics.importance_sampling import weigh
 from abmtools.plots import EvidenceHMMExplorer, GaussianHMMExplorer, GaussianMixtureExplorer
 from abmtools.plots.explorers.noise import Noise, chain_states, mixture_indicators
-from abmtools.plots.explorers.picture import Picture
+from abmtools.plots.explorers.picture import Picture, densities
 from abmtools.plots.explorers.reweighting import rescaled, reweigh
 
 ROOT = Path(__file__).parents[1]
@@ -188,17 +189,17 @@ def test_a_narrow_prior_pulls_and_a_wide_one_lets_go(evidence):
     assert distances[0.5] < distances[1.0] < distances[2.0]
 
 
-def test_the_verdict_says_when_weights_cannot_be_trusted(evidence, monkeypatch):
+@pytest.mark.parametrize(("scale", "verdict"), [(0.1, "can be"), (3.0, "cannot be")])
+def test_the_verdict_says_whether_weights_can_be_trusted(evidence, monkeypatch, scale, verdict):
     assert "equal weights, no Pareto k" in evidence.text()
-    evidence.controls["drifts"].value = 1.5
-    k, ess = evidence.weights.pareto_k[0], evidence.weights.ess[0]
-    assert k < 0.7
-    assert f"Pareto k {k:.2f}, the weights can be trusted; {ess:.0f} effective" in evidence.text()
-    far = rescaled(evidence.workflow.model, thresholds=1.0, drifts=0.1)
-    monkeypatch.setattr("abmtools.plots.explorers.evidence.rescaled", lambda *_, **__: far)
+    log_ratio = scale * np.random.default_rng(1).exponential(size=(1, evidence.num_samples))
+    weights = weigh(log_ratio)  # their tail is a Pareto distribution of shape k = scale
+    monkeypatch.setattr("abmtools.plots.explorers.evidence.reweigh", lambda *_: weights)
     evidence.update()
-    assert evidence.weights.pareto_k[0] > 0.7
-    assert "cannot be trusted" in evidence.text()
+    k, ess = weights.pareto_k[0], weights.ess[0]
+    assert (k < 0.7) == (scale < 0.7)
+    expected = f"Pareto k {k:.2f}, the weights {verdict} trusted; {ess:.0f} effective draws"
+    assert expected in evidence.text()
 
 
 def test_only_another_participant_asks_the_network(evidence):
@@ -315,6 +316,16 @@ def test_moving_parts_are_where_matplotlib_draws_them():
     whole = np.asarray(picture.figure.canvas.buffer_rgba())[..., :3].astype(float)
     assert np.abs(found - whole).max() < 20  # 128 colours
     assert found[0, 0].min() > 250
+
+
+@pytest.mark.parametrize("num_others", [0, 1, 40, 200])
+def test_densities_of_draws_that_are_mostly_the_same(num_others):
+    """As after resampling by weights of which one is nearly all."""
+    rng = np.random.default_rng(1)
+    draws = np.where(np.arange(200) < num_others, rng.normal(2.0, 1.0, 200), 2.0)
+    ((grid, density),) = densities(draws[:, None])
+    assert np.isfinite(density).all()
+    assert grid[density.argmax()] == pytest.approx(2.0, abs=0.5)
 
 
 def test_explorers_leave_pyplot_and_its_settings_alone(workflows):
