@@ -45,7 +45,7 @@ book: $(INSTALLED) ## execute and build the book (PROFILE=gpu: train all network
 	    echo "The book did not build: see the warnings and errors above."; \
 	    exit 1; }
 	@$(BIN)/python tools/check_pages.py _build/html
-	@echo "The book is built. Open _build/html/index.html, or run 'make serve'."
+	@echo "The book is built. Open _build/html/index.html; explorers live where 'make serve' shows it."
 
 install: $(INSTALLED) ## make the environment (the others do so, too, where it is missing)
 

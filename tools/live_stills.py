@@ -12,6 +12,7 @@ from abmtools.plots.style import COMPONENTS, INK, ROLES, context
 __all__ = ["draw_still"]
 
 HEIGHTS = (1.5, 1.4, 1.2, 1.2)  # inches
+RING = {"ms": 8, "mfc": "none", "mec": INK, "mew": 1.3}
 GUIDE = {"color": "#8A8A8A", "lw": 0.8, "ls": ":", "zorder": 0}
 
 
@@ -51,7 +52,9 @@ def draw_mixture(axes, posterior, z, parameters, settings) -> tuple[str, ...]:
     for ax in axes[:3]:
         ax.set_xlim(-6.5, 6.5)
     axes[3].set_xlim(0, 1)
-    axes[0].scatter(*stacked(y, 0.13), s=14, color=mixed(membership, colors))
+    places = stacked(y, 0.13)
+    axes[0].scatter(*places, s=14, color=mixed(membership, colors))
+    axes[0].plot(places[0][-1], places[1][-1], "o", **RING)
     axes[0].set(yticks=[], ylim=(-0.6, None))
     axes[0].spines["left"].set_visible(False)
     axes[1].set(ylim=(-0.04, 1.04), yticks=[0, 0.5, 1])
@@ -92,6 +95,7 @@ def draw_chain(axes, posterior, z, parameters, settings) -> tuple[str, ...]:
     axes[2].set_xlim(-4, 4)
     axes[3].set_xlim(0, 1)
     axes[0].scatter(time, mean, s=14, color=mixed(smoothing, colors))
+    axes[0].plot(settings["time"], mean[settings["time"] - 1], "o", **RING)
     axes[0].set(ylim=(-6.5, 6.5), yticks=[-4, 0, 4])
     axes[1].scatter(time, np.full(len(z), -0.1), s=12, marker="s", color=colors[z])
     axes[1].plot(time, posterior.mean_filtering()[0, :, 1], "--", lw=1, color="#6B6B6B")
