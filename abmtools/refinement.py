@@ -19,6 +19,7 @@ Vehtari, A., Simpson, D., Gelman, A., Yao, Y., & Gabry, J. (2024). Pareto smooth
 sampling. Journal of Machine Learning Research, 25(72), 1-58.
 """
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +29,7 @@ from xarray import DataTree
 from . import stan
 from .diagnostics import importance
 from .inference import MixturePosterior
+from .jobs import run_jobs
 from .structures.categorical import draw_systematic
 
 __all__ = ["Refinement", "refine"]
@@ -75,6 +77,9 @@ def refine(
     threshold: float = 0.7,
     min_ess: float = 400,
     seed: int = 1,
+    executor=None,
+    retries: int = 2,
+    progress: bool = False,
     **options,
 ) -> Refinement:
     """Turn amortized draws into draws of the exact posterior, as cheaply as each data set allows.
@@ -89,6 +94,12 @@ def refine(
         Effective draws below which it does, too.
     seed : int
         Of resampling and of NUTS.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        What runs NUTS for one data set after the other; see `abmtools.jobs`. Each takes one core.
+    retries : int
+        How many times a data set whose run fails is tried again.
+    progress : bool
+        Whether to show a progress bar of the NUTS runs.
     **options
         As for `stan.sample`: ``engine``, ``chains``, ``warmup``, ``draws``, ``cores``,
         ``adapt_delta``. By default each chain makes 1,000 draws, or as many as are needed.
@@ -104,6 +115,8 @@ def refine(
 
     Raises
     ------
+    JobsError
+        If NUTS runs failed for good; ``results`` holds the others by the index of the data set.
     ValueError
         If the model has no likelihood, or no Stan program and a data set needs one; if the draws
         come without their network, are fewer than min_ess, or all have density zero for a data
@@ -125,14 +138,18 @@ def refine(
         )
     weights = importance(posterior)
     trusted = (weights.pareto_k < threshold) & (weights.ess >= min_ess)
-    corrected, runs = weights.correct(posterior), {}
+    corrected = weights.correct(posterior)
     # As `with_equal_weights`, of the parameters alone: the indicators are computed anew.
     chosen = draw_systematic(np.random.default_rng(seed), corrected.weights, posterior.num_samples)
     u = np.take_along_axis(posterior.unconstrained, chosen[..., None], axis=1)
-    for index in map(int, np.flatnonzero(~trusted)):
-        one = corrected[index]
-        runs[index] = _nuts(one, seed, options)
-        u[index] = _thinned(one, runs[index])
+    if executor is not None:
+        options = {"cores": 1} | options
+    starts = {i: _start(corrected[i], seed, options) for i in map(int, np.flatnonzero(~trusted))}
+    nuts = functools.partial(_nuts, posterior.model, seed)
+    jobs = {"executor": executor, "retries": retries, "progress": progress, "what": "NUTS"}
+    runs = run_jobs(nuts, starts, **jobs)
+    for index, run in runs.items():
+        u[index] = _thinned(corrected[index], run)
     return Refinement(
         posterior=_with_exact_indicators(posterior, u),
         route=["amortized" if good else "nuts" for good in trusted],
@@ -142,8 +159,8 @@ def refine(
     )
 
 
-def _nuts(posterior: MixturePosterior, seed: int, options: dict) -> DataTree:
-    """A NUTS run for one data set, from different draws, likely ones first."""
+def _start(posterior: MixturePosterior, seed: int, options: dict) -> tuple[dict, dict]:
+    """Data and options of a NUTS run for one data set, from different draws, likely ones first."""
     options = {"chains": 4} | options
     chains = options["chains"]
     options = {"draws": max(MIN_DRAWS, -(-posterior.num_samples // chains))} | options
@@ -156,7 +173,12 @@ def _nuts(posterior: MixturePosterior, seed: int, options: dict) -> DataTree:
     noise = np.random.default_rng(seed).gumbel(size=posterior.num_samples)
     chosen = np.argsort(posterior.log_weights[0] + noise)[-chains:]
     inits = {name: x[0, chosen] for name, x in posterior.parameters.items()}
-    return stan.sample(posterior.model, posterior.data, seed=seed, inits=inits, **options)
+    return dict(posterior.data), options | {"inits": inits}
+
+
+def _nuts(model, seed: int, start: tuple[dict, dict]) -> DataTree:
+    data, options = start
+    return stan.sample(model, data, seed=seed, **options)
 
 
 def _thinned(posterior: MixturePosterior, run: DataTree) -> np.ndarray:

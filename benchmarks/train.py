@@ -1,8 +1,8 @@
 """Train a shipped network from scratch: ``make train MODEL=gaussian_mixture``.
 
-Writes ``weights.npz`` and ``card.json`` to abmtools/inference/weights/MODEL. The state of training
-is kept in a checkpoint (CHECKPOINTS, or a temporary folder), from which an interrupted run goes on;
-a finished run deletes it.
+Writes ``weights.npz`` and, measured on torch, ``card.json`` to abmtools/inference/weights/MODEL.
+The state of training is kept in a checkpoint (CHECKPOINTS, or a temporary folder), from which an
+interrupted run goes on; a finished run deletes it.
 The optimizer is `abmtools.inference.make_muon`. Steps are small, so a backend that compiles them is
 several times faster: KERAS_BACKEND=jax, which is what make train sets. The weights serve either
 backend.
@@ -13,9 +13,14 @@ import hashlib
 import json
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -26,6 +31,7 @@ os.environ.setdefault(
 import keras
 import numpy as np
 
+import abmtools
 from abmtools.diagnostics import (
     compare_model_probabilities,
     gap_to_exact,
@@ -34,8 +40,10 @@ from abmtools.diagnostics import (
     simulation_based_calibration,
 )
 from abmtools.inference import MixtureComparisonWorkflow, make_muon
-from abmtools.inference.checkpoint import save_weights
+from abmtools.inference.checkpoint import load_weights, save_weights
 from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
+
+TRAINING = "training.json"  # beside the weights, until there is a card
 
 BUDGETS = {
     "component_count": {
@@ -48,9 +56,9 @@ BUDGETS = {
     "evidence_hmm": {
         "seed": 2025,
         "learning_rate": 2.5e-3,
-        "epochs": 45,
-        "num_batches_per_epoch": 2000,
-        "batch_size": 64,
+        "epochs": 40,
+        "num_batches_per_epoch": 1000,
+        "batch_size": 128,
     },
     "gaussian_mixture": {
         "seed": 2025,
@@ -69,9 +77,9 @@ BUDGETS = {
     "lca_hmm": {
         "seed": 2025,
         "learning_rate": 2.5e-3,
-        "epochs": 14,
-        "num_batches_per_epoch": 2000,
-        "batch_size": 64,
+        "epochs": 30,
+        "num_batches_per_epoch": 1000,
+        "batch_size": 128,
     },
     "speeded_comparison": {
         "seed": 2025,
@@ -101,7 +109,7 @@ class Log(keras.callbacks.Callback):
         print(f"epoch {epoch + 1}: {seconds:.0f} s, {losses}", flush=True)
 
 
-def train(name: str, folder: Path, budget: dict):
+def train(name: str, folder: Path, budget: dict, executor=None):
     """Train, or go on with training; return the workflow and the seconds it took in all."""
     workflow = ARCHITECTURES[name](seed=budget["seed"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,12 +124,22 @@ def train(name: str, folder: Path, budget: dict):
         steps = epochs * sizes["num_batches_per_epoch"]
         network.optimizer = make_muon(budget["learning_rate"], steps)
         network.checkpoint = checkpoint
-        network.fit_online(epochs, **sizes, resume=True, verbose=0, callbacks=[Log(timing)])
+        options = {"resume": True, "verbose": 0, "callbacks": [Log(timing)], "executor": executor}
+        network.fit_online(epochs, **sizes, **options)
         seconds += sum(float(line) for line in timing.read_text().split())
         finished += [checkpoint, timing]
     for path in finished:
         path.unlink()
     return workflow, seconds
+
+
+def make_pool(workers: int | None):
+    """Processes that simulate, on CPUs, so that the GPU's memory is all for training; or none."""
+    if not workers:
+        return nullcontext()
+    keras.ops.zeros(())  # this process has its devices now, and the variable is for the others
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
 def parts(workflow) -> dict:
@@ -132,15 +150,10 @@ def parts(workflow) -> dict:
     return {"comparison": workflow, **own}
 
 
-def make_card(name: str, workflow, budget: dict, seconds: float) -> dict:
-    """What a user of the network should know, measured on fresh simulations."""
-    rng = np.random.default_rng(budget["seed"] + 1)
-    simulated = [workflow.model.simulate(10, rng=rng) for _ in range(30)]
-    if isinstance(workflow, MixtureComparisonWorkflow):
-        judge = comparison_to_truth
-    else:
-        judge = distance_to_exact if workflow.model.has_likelihood else calibration
-    packages = ("abmtools", "bayesflow", "keras", keras.backend.backend(), "numpy")
+def record_training(name: str, workflow, budget: dict, seconds: float) -> dict:
+    """The part of the card that only the process which trained knows."""
+    packages = ("bayesflow", "keras", keras.backend.backend(), "numpy")
+    versions = {"abmtools": abmtools.__version__} | {x: version(x) for x in packages}
     networks = parts(workflow)
     return {
         "name": name,
@@ -151,7 +164,7 @@ def make_card(name: str, workflow, budget: dict, seconds: float) -> dict:
         "budget": budget | {"optimizer": "Muon", "num_datasets": _num_datasets(budget)},
         "hardware": f"{platform.machine()}, {_devices()}",
         "seconds": round(seconds),
-        "versions": {package: version(package) for package in packages},
+        "versions": versions,
         "python": platform.python_version(),
         "final_losses": _each(
             networks, lambda x: {key: round(values[-1], 5) for key, values in x.losses.items()}
@@ -160,8 +173,23 @@ def make_card(name: str, workflow, budget: dict, seconds: float) -> dict:
             networks,
             lambda x: {key: [round(x, 4) for x in values] for key, values in x.losses.items()},
         ),
-        **judge(workflow, simulated),
     }
+
+
+def make_card(name: str, folder: Path) -> dict:
+    """What a user of the network should know: its training, and measures on fresh simulations."""
+    trained = json.loads((folder / TRAINING).read_text())
+    seed = trained["budget"]["seed"]
+    workflow = ARCHITECTURES[name](seed=seed)
+    load_weights(workflow, folder / "weights.npz")
+    rng = np.random.default_rng(seed + 1)
+    simulated = [workflow.model.simulate(10, rng=rng) for _ in range(30)]
+    if isinstance(workflow, MixtureComparisonWorkflow):
+        judge = comparison_to_truth
+    else:
+        judge = distance_to_exact if workflow.model.has_likelihood else calibration
+    digest = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
+    return trained | judge(workflow, simulated) | {"sha256": digest}
 
 
 def _each(networks: dict, function):
@@ -274,18 +302,29 @@ def main() -> None:
     parser.add_argument("--model", required=True, choices=sorted(BUDGETS))
     parser.add_argument("--shorten", type=float, default=1, help="train so many times shorter")
     parser.add_argument("--output", type=Path, help="instead of the package's own folder")
+    parser.add_argument("--workers", type=int, help="processes that simulate, for a GPU that waits")
+    parser.add_argument("--card", action="store_true", help="measure the network that is there")
     arguments = parser.parse_args()
-    budget = dict(BUDGETS[arguments.model])
+    name = arguments.model
+    folder = arguments.output or Path(str(weights_folder(name)))
+    folder.mkdir(parents=True, exist_ok=True)
+    if arguments.card:
+        card = make_card(name, folder)
+        (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+        (folder / TRAINING).unlink()
+        print(json.dumps(card, indent=2))
+        return
+    budget = dict(BUDGETS[name])
     budget["epochs"] = _shorten(budget["epochs"], arguments.shorten)
     checkpoints = Path(os.environ.get("CHECKPOINTS", tempfile.gettempdir()))
-    workflow, seconds = train(arguments.model, checkpoints, budget)
-    folder = arguments.output or Path(str(weights_folder(arguments.model)))
-    folder.mkdir(parents=True, exist_ok=True)
+    with make_pool(arguments.workers) as executor:
+        workflow, seconds = train(name, checkpoints, budget, executor)
     save_weights(workflow, folder / "weights.npz")
-    card = make_card(arguments.model, workflow, budget, seconds)
-    card["sha256"] = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
-    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    print(json.dumps(card, indent=2))
+    record = record_training(name, workflow, budget, seconds)
+    (folder / TRAINING).write_text(json.dumps(record))
+    # Data sets of all sizes: a backend that compiles would compile for each of them.
+    again = [sys.executable, __file__, "--model", name, "--output", str(folder), "--card"]
+    subprocess.run(again, env=os.environ | {"KERAS_BACKEND": "torch"}, check=True)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ def test_chains_start_from_different_likely_draws(posterior, monkeypatch):
     monkeypatch.setattr(stan, "sample", sample)
     with pytest.raises(RuntimeError, match="far enough"):
         abm.refine(posterior, seed=3, chains=3)
-    (options,) = calls
+    options, *again = calls
+    assert len(again) == 2  # tries
     assert (options["chains"], options["draws"], options["seed"]) == (3, 1000, 3)
     starts = posterior.model.unconstrain(options["inits"])
     draws = posterior.unconstrained[1]
@@ -93,7 +94,7 @@ def test_chains_start_from_different_likely_draws(posterior, monkeypatch):
 
 def test_a_threshold_and_a_number_of_draws_choose_the_route(posterior, monkeypatch):
     routed = []
-    monkeypatch.setattr(refinement, "_nuts", lambda one, seed, options: routed.append(one))
+    monkeypatch.setattr(refinement, "_nuts", lambda model, seed, start: routed.append(start))
     monkeypatch.setattr(refinement, "_thinned", lambda one, run: one.unconstrained[0])
     assert abm.refine(posterior, threshold=np.inf, min_ess=1).route == ["amortized"] * 3
     assert not routed

@@ -26,6 +26,7 @@ test quantities shapes sensitivity. Bayesian Analysis, 20(2), 461-488, equation 
 doi:10.1214/23-BA1404
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ import numpy as np
 import pandas as pd
 from bayesflow.diagnostics.metrics import calibration_log_gamma
 
+from ..jobs import run_jobs
 from .draws import scalar_columns
 from .simulated import parts, truth
 
@@ -108,6 +110,9 @@ def simulation_based_calibration(
     num_samples: int = 1000,
     log_likelihood: bool = False,
     seed: int | None = None,
+    executor=None,
+    retries: int = 2,
+    progress: bool = False,
 ) -> SimulationBasedCalibration:
     """Draw from the posterior of many data sets whose parameters are known.
 
@@ -124,6 +129,12 @@ def simulation_based_calibration(
         a posterior that ignores part of the data.
     seed : int, optional
         Makes the draws repeatable.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        What draws, for up to 100 data sets at a time; see `abmtools.jobs`.
+    retries : int
+        How many times data sets that fail are tried again.
+    progress : bool
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -131,27 +142,38 @@ def simulation_based_calibration(
 
     Raises
     ------
+    JobsError
+        If some data sets failed for good.
     TypeError, ValueError
         If the simulated data lack the truth, or log_likelihood is asked of a model without one.
     """
-    model, rng = workflow.model, np.random.default_rng(seed)
-    estimates, targets = [], []
-    for batch in parts(model, simulated, num_samples):
-        data, theta = model.check_data(batch), truth(model, batch)
-        draws = workflow.sample(
-            conditions=data, num_samples=num_samples, seed=int(rng.integers(2**31))
-        )
-        drawn = dict(draws.parameters)
-        if log_likelihood:
-            drawn[LOG_LIKELIHOOD] = model.log_likelihood(data, drawn)
-            theta[LOG_LIKELIHOOD] = model.log_likelihood(data, theta)
-        estimates.append({name: x.reshape(*x.shape[:2], -1) for name, x in drawn.items()})
-        targets.append({name: x.reshape(len(x), -1) for name, x in theta.items()})
+    rng = np.random.default_rng(seed)
+    batches = parts(workflow.model, simulated, num_samples)
+    items = [(batch, int(rng.integers(2**31))) for batch in batches]
+    rank = functools.partial(_draw, workflow, num_samples, log_likelihood=log_likelihood)
+    jobs = {"executor": executor, "retries": retries, "progress": progress}
+    estimates, targets = zip(*run_jobs(rank, items, **jobs, what="calibration"), strict=True)
+    first = {name: x[0] for name, x in truth(workflow.model, items[0][0]).items()}
+    if log_likelihood:
+        first[LOG_LIKELIHOOD] = np.zeros(1)
     return SimulationBasedCalibration(
         estimates={name: np.concatenate([x[name] for x in estimates]) for name in estimates[0]},
         targets={name: np.concatenate([x[name] for x in targets]) for name in targets[0]},
-        names=list(scalar_columns({name: x[:, 0] for name, x in theta.items()})),
+        names=list(scalar_columns(first)),
     )
+
+
+def _draw(workflow, num_samples: int, item: tuple[dict, int], *, log_likelihood: bool) -> tuple:
+    """Draws {name: (B, S, k)} and truth {name: (B, k)} of some data sets."""
+    (batch, seed), model = item, workflow.model
+    data, theta = model.check_data(batch), truth(model, batch)
+    draws = workflow.sample(conditions=data, num_samples=num_samples, seed=seed)
+    drawn = dict(draws.parameters)
+    if log_likelihood:
+        drawn[LOG_LIKELIHOOD] = model.log_likelihood(data, drawn)
+        theta[LOG_LIKELIHOOD] = model.log_likelihood(data, theta)
+    drawn = {name: x.reshape(*x.shape[:2], -1) for name, x in drawn.items()}
+    return drawn, {name: x.reshape(len(x), -1) for name, x in theta.items()}
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from .model_comparison import MixtureComparisonWorkflow
 from .optimizer import make_muon
 from .posterior import MixturePosterior
 from .pretrained import load_card, load_pretrained
+from .simulation import simulate_datasets
 from .workflow import ExtrapolationWarning, MixtureWorkflow
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "load_card",
     "load_pretrained",
     "make_muon",
+    "simulate_datasets",
 ]

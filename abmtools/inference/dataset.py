@@ -5,15 +5,25 @@ than the numbers. Block b of epoch e comes from a generator seeded by (seed, e, 
 can be repeated, and one that was interrupted goes on with exactly the data it would have seen.
 """
 
+import functools
+import itertools
+import tempfile
+from concurrent.futures import ProcessPoolExecutor, wait
+from pathlib import Path
+
 import bayesflow as bf
 import keras
 import numpy as np
 from bayesflow.datasets.helpers import apply_augmentations
 
+from ..jobs import Here, as_executor, portable
+from ..structures.recursions import on_gpu
+from .padding import RATIO, RATIO_ON_GPU, pad_to_few_sizes
+
 __all__ = ["EpochCounter", "ModelSimulator", "SeededDataset"]
 
-RATIO = 0.7  # of neighbouring sizes to pad to
 BLOCK = 8  # batches that are simulated at once, with one N and R
+AHEAD = 32  # blocks that an executor simulates ahead of training: more than it has workers
 
 
 class ModelSimulator(bf.simulators.Simulator):
@@ -46,9 +56,12 @@ class SeededDataset(bf.datasets.OnlineDataset):
     seed : int
     pad : bool
         Whether to pad every batch with masked values to the model's largest R and to one of a few
-        N, so that there are few shapes. A compiling backend (JAX) then compiles few times.
+        N, so that there are few shapes. A compiling backend (JAX) then compiles few times. On a GPU
+        there are fewer shapes still.
     augmentations : optional
         As in BayesFlow: applied to each simulated batch before the adapter.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        What simulates; it is kept busy `AHEAD` blocks ahead of training. The data are the same.
 
     Notes
     -----
@@ -57,34 +70,93 @@ class SeededDataset(bf.datasets.OnlineDataset):
     """
 
     def __init__(
-        self, model, *, batch_size, num_batches, adapter, seed, pad=False, augmentations=None
-    ):
+        self, model, *, batch_size, num_batches, adapter, seed, pad=False, augmentations=None,
+        executor=None,
+    ):  # fmt: skip
         super().__init__(
             simulator=model, batch_size=batch_size, num_batches=num_batches, adapter=adapter,
             augmentations=augmentations,
         )  # fmt: skip
         self.seed, self.epoch, self.pad = seed, 0, pad
         self.block = (None, None)
+        self.executor, self.ahead, self.folder = as_executor(executor), {}, None
+        if isinstance(self.executor, ProcessPoolExecutor):
+            self.folder = tempfile.TemporaryDirectory(prefix="abmtools-")
+        ratio = (RATIO_ON_GPU if on_gpu() else RATIO) if pad else None
+        simulate = functools.partial(
+            simulate_block, model, BLOCK * batch_size, adapter, self.augmentations, ratio,
+            self.folder and self.folder.name,
+        )  # fmt: skip
+        self.simulate = portable(simulate, self.executor)
 
     def __getitem__(self, item: int) -> dict:
         key = (self.seed, self.epoch, item // BLOCK)
         known, block = self.block
         if known != key:
-            block = self._simulate(np.random.default_rng(key))
+            block = self._next_block(key)
             self.block = (key, block)
         start = item % BLOCK * self.batch_size
         return {name: value[start : start + self.batch_size] for name, value in block.items()}
 
-    def _simulate(self, rng: np.random.Generator) -> dict:
-        """A block of adapted batches, one after the other."""
-        block = self.simulator.simulate(BLOCK * self.batch_size, rng=rng)
-        block = apply_augmentations(block, self.augmentations)
-        block = pad_to_few_sizes(block, self.simulator) if self.pad else block
-        return self.adapter(block)
+    def _next_block(self, key: tuple) -> dict:
+        """The block of this key, while an executor, if there is one, simulates those after it."""
+        if isinstance(self.executor, Here):
+            return self.simulate(key)
+        wanted = list(itertools.islice(self._keys(key), AHEAD))
+        for later in wanted:
+            if later not in self.ahead:
+                self.ahead[later] = self.executor.submit(self.simulate, later)
+        return load_block(self.ahead.pop(key).result())
+
+    def _keys(self, key: tuple):
+        """The keys from this one on, through all further epochs."""
+        seed, epoch, block = key
+        while True:
+            yield seed, epoch, block
+            block += 1
+            if block * BLOCK >= self.num_batches:
+                epoch, block = epoch + 1, 0
+
+    def cancel(self) -> None:
+        """Drop what was asked of the executor and is not needed any more."""
+        for future in self.ahead.values():
+            future.cancel()
+        wait(self.ahead.values())
+        self.ahead.clear()
+        if self.folder is not None:
+            self.folder.cleanup()
+
+
+def simulate_block(model, size, adapter, augmentations, ratio, folder, key: tuple) -> dict:
+    """A block of adapted batches, one after the other; with a folder, files that hold it.
+
+    With a ratio they are padded; see `pad_to_few_sizes`.
+
+    On one machine files are several times faster than a pipe between processes.
+    """
+    block = model.simulate(size, rng=np.random.default_rng(key))
+    block = apply_augmentations(block, augmentations)
+    block = adapter(pad_to_few_sizes(block, model, ratio) if ratio else block)
+    if folder is None:
+        return block
+    paths = {name: Path(folder, f"{'-'.join(map(str, key))}-{name}.npy") for name in block}
+    for name, path in paths.items():
+        np.save(path, block[name])
+    return paths
+
+
+def load_block(block: dict) -> dict[str, np.ndarray]:
+    """What `simulate_block` returned, whose files are deleted."""
+    if not isinstance(next(iter(block.values())), Path):
+        return block
+    arrays = {name: np.load(path) for name, path in block.items()}
+    for path in block.values():
+        path.unlink()
+    return arrays
 
 
 class EpochCounter(keras.callbacks.Callback):
-    """Tell a `SeededDataset` which epoch is being trained."""
+    """Tell a `SeededDataset` which epoch is being trained, and when it is over."""
 
     def __init__(self, dataset: SeededDataset):
         super().__init__()
@@ -93,23 +165,5 @@ class EpochCounter(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         self.dataset.epoch = epoch
 
-
-def pad_to_few_sizes(batch: dict, model) -> dict:
-    """Pad a simulated batch; masks tell what is real.
-
-    N becomes the next one of N_max, `RATIO` N_max, `RATIO`^2 N_max, ...
-    """
-    y = batch["y"]
-    observed = batch.get("mask", np.ones(y.shape[:2], dtype=bool))
-    steps = np.floor(np.log(y.shape[1] / model.num_obs[1]) / np.log(RATIO) + 1e-9)
-    size = max(y.shape[1], round(model.num_obs[1] * RATIO**steps))
-    padding = [(0, 0), (0, size - y.shape[1])]
-    padded = {"mask": np.pad(observed, padding)}
-    if "z" in batch:
-        padded["z"] = np.pad(batch["z"], padding)
-    if model.num_reps is not None:
-        replicates = batch.get("replicate_mask", np.ones(y.shape[:3], dtype=bool))
-        padding = [*padding, (0, model.num_reps[1] - y.shape[2])]
-        padded["replicate_mask"] = np.pad(replicates, padding)
-    padding = [*padding, *[(0, 0)] * (y.ndim - len(padding))]
-    return batch | padded | {"y": np.pad(y, padding)}
+    def on_train_end(self, logs=None) -> None:
+        self.dataset.cancel()

@@ -16,9 +16,13 @@ import bayesflow as bf
 import keras
 import numpy as np
 from bayesflow.networks.helpers.standardization.standardize import Standardize
+from bayesflow.utils.serialization import deserialize, serialize
+
+from .adapter import make_adapter
 
 __all__ = ["MixtureEstimator"]
 
+NETWORKS = ("summary_network", "inference_network", "emission_scorer", "sequence_classifier")
 FAR = 20  # prior standard deviations
 REDRAWN = 64  # draws at a time to replace some of a data set
 MAX_REDRAWS = 50
@@ -76,6 +80,12 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         if keras.backend.backend() == "jax":  # BayesFlow averages over an epoch elsewhere only
             names = ("posterior_loss", "membership_loss")
             self.loss_trackers = [keras.metrics.Mean(name=name) for name in names]
+
+    def __reduce__(self):
+        """Pickle what it is made of: Keras knows neither models nor adapters."""
+        networks = {name: serialize(getattr(self, name)) for name in NETWORKS}
+        weights = [keras.ops.convert_to_numpy(variable.value) for variable in self.weights]
+        return _restore, (self.model, networks, self.num_scored, weights)
 
     @property
     def encoder(self):
@@ -324,3 +334,17 @@ def _is_far(standardized: np.ndarray) -> np.ndarray:
     """Whether draws (..., D) are far outside the prior, or not numbers at all; (...)."""
     with np.errstate(invalid="ignore"):
         return ~np.all(np.abs(standardized) < FAR, axis=-1)
+
+
+def _restore(model, networks: dict, num_scored: int | None, weights: list) -> MixtureEstimator:
+    """An estimator from what `MixtureEstimator.__reduce__` returns."""
+    estimator = MixtureEstimator(
+        model=model,
+        adapter=make_adapter(model),
+        num_scored=num_scored,
+        **{name: deserialize(config) for name, config in networks.items()},
+    )
+    estimator.build_from_data(estimator.adapter(model.simulate(2, rng=np.random.default_rng(0))))
+    for variable, value in zip(estimator.weights, weights, strict=True):
+        variable.assign(value)
+    return estimator

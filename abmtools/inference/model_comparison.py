@@ -31,7 +31,13 @@ from .adapter import append_observations
 from .comparison_posterior import ComparisonPosterior
 from .dataset import ModelSimulator
 from .training import SeededTraining
-from .workflow import NUM_ADAPT, ExtrapolationWarning, MixtureWorkflow, warn_if_outside
+from .workflow import (
+    NUM_ADAPT,
+    ExtrapolationWarning,
+    MixtureWorkflow,
+    datasets_at_once,
+    warn_if_outside,
+)
 
 __all__ = ["MixtureComparisonWorkflow"]
 
@@ -230,7 +236,11 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
 
     def _estimate(self, data: dict, **kwargs) -> dict[str, np.ndarray]:
         kwargs.setdefault("model_prior", self.prior)
-        return self.estimator.estimate(conditions=data, **kwargs)
+        size, found = datasets_at_once(data), []
+        for start in range(0, len(data["y"]), size):
+            part = {key: value[start : start + size] for key, value in data.items()}
+            found.append(self.estimator.estimate(conditions=part, **kwargs))
+        return {name: np.concatenate([x[name] for x in found]) for name in found[0]}
 
     def sample(
         self, *, conditions: Mapping, num_samples: int = 2000, seed: int | None = None

@@ -39,6 +39,10 @@ class SeededTraining:
         self.history, self.losses, self.num_fits = None, {}, 0
         self._needs_compile = True
 
+    def __getstate__(self) -> dict:
+        """What is pickled: all but the state of training, which a `checkpoint` keeps."""
+        return self.__dict__ | {"history": None, "optimizer": None, "_needs_compile": True}
+
     def fit_online(
         self,
         epochs: int = 50,
@@ -47,6 +51,7 @@ class SeededTraining:
         *,
         resume: bool = False,
         pad: bool | None = None,
+        executor=None,
         **kwargs,
     ):
         """Train on fresh simulations, with a progress bar that shows the losses.
@@ -60,6 +65,8 @@ class SeededTraining:
             of the remaining epochs are those of an uninterrupted run.
         pad : bool, optional
             See `SeededDataset`; by default only where the backend compiles (JAX).
+        executor : concurrent.futures.Executor or distributed.Client, optional
+            What simulates the data, while this process trains. They are the same data.
         **kwargs
             ``keep_optimizer``, ``validation_data``, ``augmentations``, ``verbose``, ``callbacks``
             and others, as in ``bayesflow.BasicWorkflow.fit_online``.
@@ -79,6 +86,7 @@ class SeededTraining:
             seed=self.seed + self.num_fits,
             pad=keras.backend.backend() == "jax" if pad is None else pad,
             augmentations=kwargs.pop("augmentations", None),
+            executor=executor,
         )
         kwargs.setdefault("shuffle", False)  # fresh batches come in the order of their blocks
         keep_optimizer = kwargs.pop("keep_optimizer", False)

@@ -217,7 +217,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
             raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}.")
         data = self.model.check_data(conditions)
         warn_if_outside(self.model, data)
-        batch_size = batch_size or _datasets_at_once(data, ROWS_PER_BATCH, num_samples)
+        batch_size = batch_size or datasets_at_once(data, ROWS_PER_BATCH, num_samples)
         seed = None if seed is None else keras.random.SeedGenerator(int(seed))
         draws = []
         for start in range(0, len(data["y"]), batch_size):
@@ -235,7 +235,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
     def _indicators(self, data: dict, u: np.ndarray) -> dict[str, np.ndarray]:
         """What is known of the indicators at u, (B, S, D), for as many data sets as fit a cache."""
         per_dataset = u.shape[1] * data["y"].shape[1] * self.model.num_components
-        size = _datasets_at_once(data, PROBABILITIES_AT_ONCE, per_dataset)
+        size = datasets_at_once(data, PROBABILITIES_AT_ONCE, per_dataset)
         found = {}
         for start in range(0, len(u), size):
             rows = slice(start, start + size)
@@ -258,7 +258,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
                 f"u: expected shape ({len(data['y'])}, S, {self.model.num_unconstrained}), "
                 f"got {np.shape(u)}."
             )
-        batch_size = _datasets_at_once(data, ROWS_PER_BATCH, u.shape[1])
+        batch_size = datasets_at_once(data, ROWS_PER_BATCH, u.shape[1])
         parts = []
         for start in range(0, len(u), batch_size):
             part = {key: value[start : start + batch_size] for key, value in data.items()}
@@ -288,9 +288,9 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         return self._indicators(data, self.model.unconstrain(parameters, data))["filtering"]
 
 
-def _datasets_at_once(data: dict, limit: int, per_dataset: int) -> int:
+def datasets_at_once(data: dict, limit: float = np.inf, per_dataset: int = 1) -> int:
     """How many data sets stay within a limit and within that on observations; at least one."""
-    return max(1, min(limit // per_dataset, OBSERVATIONS_AT_ONCE // data["y"].shape[1]))
+    return int(max(1, min(limit // per_dataset, OBSERVATIONS_AT_ONCE // data["y"].shape[1])))
 
 
 def warn_if_outside(model, data: dict, *, stacklevel: int = 3) -> None:

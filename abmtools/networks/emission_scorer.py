@@ -76,6 +76,8 @@ class EmissionScorer(keras.Layer):
         return [*hidden, keras.layers.Dense(units)]
 
     def build(self, codes_shape, parameters_shape):
+        if self.built:
+            return
         for layers, size in (
             (self.observation_layers, codes_shape[-1]),
             (self.parameter_layers, parameters_shape[-1]),

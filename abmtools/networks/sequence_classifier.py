@@ -102,6 +102,8 @@ class SequenceClassifier(keras.Layer):
         return 1 + (self.kernel_size - 1) * sum(self.dilations)
 
     def build(self, codes_shape, parameters_shape):
+        if self.built:
+            return
         _check_shapes(codes_shape, parameters_shape)
         self.sizes = codes_shape[-1], parameters_shape[-1]
         self.scorer.build((*codes_shape[:-1], codes_shape[-1] + 1), parameters_shape)

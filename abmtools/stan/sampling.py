@@ -13,6 +13,7 @@ These are the two factors that abmtools' networks learn, so that a NUTS run is t
 compare them with. The programs are in the folder ``programs``.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +21,12 @@ from pathlib import Path
 import numpy as np
 from xarray import DataTree
 
+from ..jobs import run_jobs
 from . import checks
 from .conversion import to_datatree
 from .engines import Program, Settings, run, select_engine
 
-__all__ = ["sample"]
+__all__ = ["sample", "sample_each"]
 
 
 def sample(
@@ -124,6 +126,62 @@ def sample(
     return tree
 
 
+def sample_each(
+    model,
+    data: Mapping[str, np.ndarray],
+    *,
+    executor=None,
+    retries: int = 2,
+    progress: bool = False,
+    **options,
+) -> list[DataTree]:
+    """Draw from the posterior of each of many data sets by NUTS.
+
+    Parameters
+    ----------
+    model : MixtureModel
+    data : mapping of str to array
+        ``{"y": (B, N, ...)}`` and masks.
+    executor : concurrent.futures.Executor or distributed.Client, optional
+        What runs one data set after the other; see `abmtools.jobs`. Each then takes one core.
+    retries : int
+        How many times a data set whose run fails is tried again.
+    progress : bool
+        Whether to show a progress bar.
+    **options
+        As for `sample`, the same for all.
+
+    Returns
+    -------
+    list of DataTree
+        See `sample`.
+
+    Raises
+    ------
+    JobsError
+        If runs failed for good; the others are in its ``results``.
+    TypeError, ValueError
+        See `sample`; bad data are found before the first run.
+
+    Examples
+    --------
+    >>> import abmtools as abm, numpy as np
+    >>> model = abm.GaussianMixture()
+    >>> data = model.simulate(2, rng=np.random.default_rng(1), num_obs=150, num_reps=3)
+    >>> trees = abm.stan.sample_each(model, {"y": data["y"]}, chains=1, draws=500)
+    >>> len(trees), trees[1]["posterior"].sizes["draw"]
+    (2, 500)
+    """
+    checked = model.check_data(data)
+    if executor is not None:
+        options = {"cores": 1} | options
+    function = functools.partial(sample, model, **options)
+    items = [{key: value[i] for key, value in checked.items()} for i in range(len(checked["y"]))]
+    return run_jobs(
+        function, items, executor=executor, retries=retries, progress=progress, what="NUTS"
+    )
+
+
 def _program(model) -> Program:
     """The model's Stan program: a path, or code, which is a string with a newline."""
     program = model.stan_program
@@ -147,8 +205,8 @@ def _single(model, data: Mapping) -> dict[str, np.ndarray]:
     num_datasets = len(checked["y"])
     if num_datasets != 1:
         raise ValueError(
-            f"data: expected one data set, got {num_datasets}. Stan fits one at a time: loop over "
-            "them, [abmtools.stan.sample(model, {'y': y}) for y in data['y']]."
+            f"data: expected one data set, got {num_datasets}. Stan fits one at a time: see "
+            "abmtools.stan.sample_each."
         )
     return {key: value[0] for key, value in checked.items()}
 

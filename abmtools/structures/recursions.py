@@ -21,20 +21,24 @@ row of the product :math:`L_1 L_2 \cdots L_t` of matrices
 :math:`L_t(j, k) = A_{jk} \, e^{f_{tk}}`, with :math:`\rho_k` for :math:`A_{jk}` in the first, and
 products are associative: all of them are found in :math:`\log_2 T` rounds, each of which multiplies
 the product that ends at t by the one that ends where it begins (Hillis & Steele, 1986). That is K
-times the work in far fewer calls, and faster for few data sets.
+times the work in far fewer calls, and faster for few data sets, and on a GPU for many.
 
 Arrays have time first and data sets last, (T, K, M), because each step reduces the short axis K,
 which vectorizes well only where M runs fastest in memory. Parameters without a data set axis have
 M = 1 and broadcast.
 """
 
+import functools
+
+import keras
 import numpy as np
 from keras import ops
 
 __all__ = ["backward", "both_ways", "finite", "forward", "infinite", "most_probable_path"]
 
 LOWEST = -1e30
-FEW = 1000  # M K^3 up to which products in rounds are faster than steps (T = 100, torch)
+FEW = 1000  # M K^3 up to which products in rounds are faster than steps (T = 100, torch, CPU)
+FEW_ON_GPU = 2**28  # T M K^3 up to which they are on a GPU, where they still fit: 1 GiB in float32
 
 
 def finite(log_terms):
@@ -148,7 +152,17 @@ def most_probable_path(log_initial, log_transition, scores):
 
 
 def _are_few(scores) -> bool:
-    return scores.shape[1] ** 3 * scores.shape[2] <= FEW
+    num_times, num_components, num_datasets = scores.shape
+    size = num_components**3 * num_datasets
+    return size <= FEW or (on_gpu() and num_times * size <= FEW_ON_GPU)
+
+
+@functools.cache
+def on_gpu() -> bool:
+    """Whether Keras computes on a GPU, where a call takes longer than the numbers in it."""
+    if keras.backend.backend() == "torch":
+        return ops.zeros(()).device.type != "cpu"
+    return not keras.distribution.list_devices()[0].startswith("cpu")
 
 
 def _products(log_matrices, *, reverse: bool = False):
