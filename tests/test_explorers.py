@@ -366,7 +366,7 @@ def test_workflows_of_other_models_are_refused(workflows, people):
     with pytest.raises(TypeError, match="workflow: expected one for a GaussianMixture, got str"):
         GaussianMixtureExplorer("gaussian_mixture")
     with pytest.raises(TypeError, match="workflow: expected one for a EvidenceAccumulationHMM"):
-        EvidenceHMMExplorer(workflows["gaussian_hmm"], people)
+        EvidenceHMMExplorer(workflows["gaussian_hmm"], people, start="B")
     with pytest.raises(ValueError, match="workflow: expected one for 3 components, got 2"):
         GaussianMixtureExplorer(abm.MixtureWorkflow(abm.GaussianMixture(2)))
 

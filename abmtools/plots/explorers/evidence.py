@@ -92,16 +92,14 @@ class EvidenceHMMExplorer(Explorer):
         if isinstance(model := getattr(workflow, "model", None), self.model_type):
             self._all = model.check_data(data)
             self._labels = _check_labels(labels, len(self._all["y"]))
-        if start is not None and start not in self._labels:
-            raise ValueError(f"start: expected one of {self._labels}, got {start!r}.")
-        self._start, self._shown = start, None
+            self._start = _check_start(start, self._labels)
+        self._shown = None
         super().__init__(workflow, num_samples=num_samples, seed=seed)
 
     def _make_controls(self) -> dict:
         choice = self._widgets.Dropdown(
-            options=self._labels, value=self._start or self._labels[0],
-            **self._labelled("Participant"),
-        )  # fmt: skip
+            options=self._labels, value=self._start, **self._labelled("Participant")
+        )
         factors = {"base": 2, "min": -1, "max": 2, "step": 0.25, "readout_format": ".2f"}
         return {
             "participant": choice,
@@ -117,7 +115,7 @@ class EvidenceHMMExplorer(Explorer):
     def _make_picture(self) -> Picture:
         picture = Picture(xlabel="trial", panels=("thresholds", "drifts (1/s)"))
         num_obs = self._all["y"].shape[1]
-        times = self._all["y"][..., 0]
+        times = self._all["y"][self._all.get("mask", np.True_)][..., 0]
         picture.data.set(xlim=(0, num_obs + 1), ylim=(0, 1.08 * np.quantile(times, 0.999)))
         picture.data.set(ylabel="response time (s)")
         picture.probability.set(ylabel="p(in control)")
@@ -234,3 +232,9 @@ def _check_labels(labels, num_datasets: int) -> list[str]:
             f"labels: expected {num_datasets} different ones, one for each data set, got {labels}."
         )
     return labels
+
+
+def _check_start(start, labels: list[str]) -> str:
+    if start is not None and start not in labels:
+        raise ValueError(f"start: expected one of {labels}, got {start!r}.")
+    return labels[0] if start is None else start
