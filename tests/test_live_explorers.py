@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
+from packaging.version import Version
 
 import abmtools as abm
 from abmtools.inference.pretrained import default_flow
@@ -171,7 +173,12 @@ def small_workflow(kind):
 
 @pytest.mark.parametrize("kind", ["mixture", "chain"])
 def test_any_workflow_with_replicates_can_be_exported(kind):
+    """Where torch is too old for it, that is said."""
     workflow, rng = small_workflow(kind), np.random.default_rng(4)
+    if Version(torch.__version__) < Version(export_networks.OLDEST_TORCH):
+        with pytest.raises(RuntimeError, match="torch: expected"):
+            export_networks.to_onnx(workflow)
+        return
     data = {key: x[0] for key, x in workflow.model.simulate(1, rng=rng).items()}
     data = {key: data[key] for key in ("y", "replicate_mask") if key in data}
     noise = live_explorers.base_noise(workflow)
@@ -181,6 +188,12 @@ def test_any_workflow_with_replicates_can_be_exported(kind):
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     assert_same(run(session, data, noise), posterior)
+
+
+def test_an_old_torch_is_refused(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.6.0+cu124")
+    with pytest.raises(RuntimeError, match=r"torch: expected 2\.13 or newer, got 2\.6\.0"):
+        export_networks.to_onnx(small_workflow("mixture"))
 
 
 # --- data -----------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ import torch
 from bayesflow.networks.inference.coupling.permutations import FixedPermutation
 from live_explorers import EXPLORERS, answer, base_noise, check_answers
 from live_stills import draw_still
+from packaging.version import Version
 
 import abmtools as abm
 from abmtools.inference.estimator import FAR
@@ -32,6 +33,7 @@ from abmtools.inference.estimator import FAR
 TARGET = Path(__file__).parents[1] / "book" / "assets" / "live"
 DATA = ("y", "replicate_mask", "noise")  # the network's inputs
 DIGEST = "weights_sha256"
+OLDEST_TORCH = "2.13"  # the exporter of 2.6 fails; nothing between was tried
 
 
 class LiveNetwork(torch.nn.Module):
@@ -102,7 +104,14 @@ def to_onnx(workflow) -> onnx.ModelProto:
     """A workflow's networks as ONNX; the workflow is for nothing else afterwards.
 
     Sizes may vary, but for T of a chain: its recursions are written out.
+
+    Raises
+    ------
+    RuntimeError
+        If torch is older than `OLDEST_TORCH`.
     """
+    if Version(torch.__version__) < Version(OLDEST_TORCH):
+        raise RuntimeError(f"torch: expected {OLDEST_TORCH} or newer, got {torch.__version__}.")
     network = LiveNetwork(workflow).eval()
     make_exportable(workflow.estimator)
     num_obs, num_reps = workflow.model.num_obs[1], workflow.model.num_reps[1]

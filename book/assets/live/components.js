@@ -21,7 +21,7 @@ export const percent = (p) => `${Math.round(100 * p)}\u00a0%`;
 // Densities of the components' draws, with the true values, in a panel of its own scale.
 export function showDensities(panel, draws, truth, { bounded = false } = {}) {
   const curves = truth.map((_, k) => density(column(draws, k), panel.xRange, { bounded }));
-  const highest = Math.max(...curves.flat().map(([, height]) => height));
+  const highest = Math.max(...curves.flat().map(([, height]) => height), Number.MIN_VALUE);
   panel.yRange = [0, 1.05 * highest];
   const visible = ([, height]) => height > 0.002 * highest;
   panel.show(

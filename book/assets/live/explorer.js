@@ -71,7 +71,8 @@ export class Explorer {
       this.answer = { settings, data, ...this.kind.interpret(outputs) };
       this.draw();
       const elapsed = Math.max(1, Math.round(performance.now() - start));
-      this.note.textContent = `${this.fixed.noise.length} draws from the posterior in ${elapsed} ms`;
+      const draws = this.fixed.noise.length;
+      this.note.textContent = `${draws} draws from the posterior in ${elapsed} ms`;
       if (this.stale) await nextFrame(); // let the page show it and take the next move
     }
   }

@@ -48,6 +48,7 @@ function pick({ x, y }, { controls, fixed }) {
 
 export function makePanels(parent, explorer) {
   const time = [0, explorer.fixed.coins.length + 1];
+  const half = { height: 100, half: true };
   const panels = {
     data: new Panel(parent, {
       title: "Observations over time",
@@ -63,8 +64,8 @@ export function makePanels(parent, explorer) {
       y: [-0.16, 1.04],
       yTicks: [0, 0.5, 1],
     }),
-    means: new Panel(parent, { title: "Posterior of the means", height: 100, x: [-4, 4], half: true }),
-    stay: new Panel(parent, { title: "Posterior of persistence", height: 100, x: [0, 1], half: true }),
+    means: new Panel(parent, { ...half, title: "Posterior of the means", x: [-4, 4] }),
+    stay: new Panel(parent, { ...half, title: "Posterior of persistence", x: [0, 1] }),
   };
   panels.data.onPoint((point) => explorer.controls.set(pick(point, explorer)));
   return panels;

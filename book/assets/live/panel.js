@@ -27,8 +27,8 @@ export class Panel {
     Object.assign(this, { title, height, xRange: x, yRange: y, yTicks });
     parent.insertAdjacentHTML(
       "beforeend",
-      `<svg class="live-panel ${half ? "live-half" : ""}" role="img" aria-label="${title}" height="${height}">
-         <g class="live-axes"></g><g class="live-marks"></g></svg>`,
+      `<svg class="live-panel ${half ? "live-half" : ""}" height="${height}" role="img"
+         aria-label="${title}"><g class="live-axes"></g><g class="live-marks"></g></svg>`,
     );
     this.svg = parent.lastElementChild;
     [this.axes, this.marks] = this.svg.children;
@@ -102,6 +102,7 @@ export class Panel {
   }
 
   area(points, color) {
+    if (!points.length) return "";
     const outline = this.path([[points[0][0], 0], ...points, [points.at(-1)[0], 0]]);
     return `<path class="live-area" fill="${color}" d="${outline}Z"/>${this.curve(points, color)}`;
   }
@@ -120,10 +121,8 @@ export class Panel {
     return `<circle class="live-ring" cx="${this.x(x)}" cy="${this.y(y)}" r="${size / 2}"/>`;
   }
 
-  // A vertical line at x, from the bottom to the top or to a share of the height.
-  rule(x, style, share = 1) {
-    const bottom = this.height - BOTTOM;
-    const top = round(bottom - share * this.inner.height);
-    return `<path class="${style}" d="M${this.x(x)} ${bottom}V${top}"/>`;
+  // A vertical line at x.
+  rule(x, style) {
+    return `<path class="${style}" d="M${this.x(x)} ${this.height - BOTTOM}V${TOP}"/>`;
   }
 }
