@@ -65,7 +65,7 @@ class GaussianMixtureExplorer(SimulatedExplorer):
     >>> explorer = GaussianMixtureExplorer(abm.load_pretrained("gaussian_mixture"))
     >>> explorer.controls["separation"].value = 3.0
     >>> explorer.data["means"]
-    array([[-3. , -0.6,  3. ]])
+    array([[-3.,  0.,  3.]])
     >>> explorer.posterior.mean()["means"].shape
     (1, 3)
     """
@@ -86,7 +86,7 @@ class GaussianMixtureExplorer(SimulatedExplorer):
     def _make_controls(self) -> dict:
         return {
             "separation": self._slider("Separation", 2.0, 0.5, 4.0, 0.1),
-            "middle": self._slider("Position of the middle component", -0.2, -0.8, 0.8, 0.05),
+            "middle": self._slider("Position of the middle component", 0.0, -0.8, 0.8, 0.05),
             "weight": self._slider("Weight of the middle component", 0.4, 0.05, 0.9, 0.05),
             "num_obs": self._slider("Observations", 200, 150, self.num_obs, 10),
             "position": self._slider("Your observation", 1.0, -5.0, 5.0, 0.1),
