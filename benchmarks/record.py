@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Report", "Target", "make_table", "markdown"]
+__all__ = ["Report", "Target", "make_table", "markdown", "not_run"]
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -198,11 +198,22 @@ def make_table(results: Path = RESULTS) -> list[dict]:
     return rows
 
 
-def markdown(rows: list[dict]) -> str:
-    """The table as Markdown, under a line that counts, above a list of the runs."""
+def not_run(results: Path = RESULTS) -> list[str]:
+    """Scripts that have no numbers there."""
+    scripts = {path.stem for path in Path(__file__).parent.glob("bench_*.py")}
+    return sorted(scripts - {path.stem for path in results.glob("bench_*.json")})
+
+
+def markdown(rows: list[dict], missing: list[str]) -> str:
+    """The table as Markdown, under a line that counts, above a list of the runs.
+
+    `missing` are scripts whose numbers the rows lack.
+    """
     judged = [row["met"] for row in rows if row["met"] is not None]
+    absent = ", ".join(f"`{name}`" for name in missing)
     lines = [
-        f"{sum(judged)} of {len(judged)} targets are met.",
+        f"{sum(judged)} of {len(judged)} targets are met."
+        + (f" Numbers of these scripts are missing: {absent}." if missing else ""),
         "",
         "| about | what | target | measured | | `make bench BENCH=` |",
         "|---|---|---|---|---|---|",
@@ -242,7 +253,7 @@ def main() -> None:
     (RESULTS / "table.json").write_text(
         json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    (RESULTS / "table.md").write_text(markdown(rows), encoding="utf-8")
+    (RESULTS / "table.md").write_text(markdown(rows, not_run()), encoding="utf-8")
     judged = [row["met"] for row in rows if row["met"] is not None]
     print(f"{sum(judged)} of {len(judged)} targets met; benchmarks/results/table.md lists them.")
 

@@ -128,6 +128,16 @@ def test_probabilities_are_the_exact_ones(trained, models):
     np.testing.assert_allclose(odds[:, 1] - estimate["log_bayes_factors"][:, 1], np.log(3), 1e-5)
 
 
+def test_many_data_sets_go_in_parts(trained, monkeypatch):
+    data = trained.model.simulate(7, rng=np.random.default_rng(8), num_obs=12)
+    together = trained.estimate(conditions={"y": data["y"]})
+    monkeypatch.setattr("abmtools.inference.workflow.OBSERVATIONS_AT_ONCE", 36)  # three data sets
+    apart = trained.estimate(conditions={"y": data["y"]})
+    assert apart.keys() == together.keys()
+    for name, values in together.items():
+        np.testing.assert_allclose(apart[name], values, rtol=1e-4, atol=1e-5)
+
+
 def test_calibrated(trained):
     """Of data sets that the network gives probability p, the share p is from the model."""
     data = trained.model.simulate(2000, rng=np.random.default_rng(6))

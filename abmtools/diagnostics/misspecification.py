@@ -39,6 +39,7 @@ from .simulated import MASKS, simulate_like
 
 __all__ = ["Misspecification", "misspecification"]
 
+SIMULATED_AT_ONCE = 500  # data sets
 OBSERVATIONS_AT_ONCE = 20_000  # of all data sets that are summarized together
 ROWS_AT_ONCE = 50  # of a kernel matrix
 RIDGE = 1e-6  # smallest relative variance: summaries are in single precision
@@ -165,10 +166,14 @@ def _same_design(data: dict) -> list[np.ndarray]:
 
 def _simulated_summaries(workflow, design: dict, size: int, rng) -> np.ndarray:
     """Summaries of simulated data sets with the observations of one, (size, D)."""
-    parameters = workflow.model.prior(rng, size)
-    design = {key: np.broadcast_to(x, (size, *x.shape[1:])) for key, x in design.items()}
-    simulated = simulate_like(workflow.model, design, parameters, rng=rng)
-    return _summaries(workflow, workflow.model.check_data(simulated))
+    parts = []
+    for start in range(0, size, SIMULATED_AT_ONCE):
+        number = min(SIMULATED_AT_ONCE, size - start)
+        parameters = workflow.model.prior(rng, number)
+        like = {key: np.broadcast_to(x, (number, *x.shape[1:])) for key, x in design.items()}
+        simulated = simulate_like(workflow.model, like, parameters, rng=rng)
+        parts.append(_summaries(workflow, workflow.model.check_data(simulated)))
+    return np.concatenate(parts)
 
 
 def _summaries(workflow, data: dict) -> np.ndarray:
