@@ -223,8 +223,10 @@ def markdown(rows: list[dict], missing: list[str]) -> str:
         target = Target(**{key: row[key] for key in Target.__dataclass_fields__})
         topic = "" if row["topic"] == previous else row["topic"]
         verdict = f"**{target.verdict.lower()}**" if target.met is False else target.verdict
-        script = row["command"].split("BENCH=")[1]
-        cells = (topic, target.what, target.target, target.value, verdict, f"`{script}`")
+        script = row["command"].split("BENCH=")[1].split()[0]
+        what = target.what.replace("|", "\\|")
+        aim = target.target.replace(" ", "&nbsp;")
+        cells = (topic, what, aim, target.value, verdict, f"`{script}`")
         lines.append(f"| {' | '.join(cells)} |")
         previous = row["topic"]
     return "\n".join([*lines, "", *_runs(rows)]) + "\n"

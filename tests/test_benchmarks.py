@@ -114,12 +114,12 @@ def test_the_table_says_what_is_missed(results):
     with Report("bench_speed.py", "package") as report:
         report.add("good", 1, at_most=2)
         report.add("bad", 3, at_most=2)
-        report.add("known", 4)
+        report.add("p(K | y) known", 4)
     table = markdown(make_table(results), [])
     assert table.startswith("1 of 2 targets are met.\n")
-    assert "| The package | good | ≤ 2 | 1 | met | `bench_speed` |" in table
-    assert "|  | bad | ≤ 2 | 3 | **missed** | `bench_speed` |" in table
-    assert "|  | known |  | 4 |  | `bench_speed` |" in table
+    assert "| The package | good | ≤&nbsp;2 | 1 | met | `bench_speed` |" in table
+    assert "|  | bad | ≤&nbsp;2 | 3 | **missed** | `bench_speed` |" in table
+    assert "|  | p(K \\| y) known |  | 4 |  | `bench_speed` |" in table
 
 
 def test_the_table_in_the_repository_is_that_of_its_files():
