@@ -56,9 +56,9 @@ BUDGETS = {
     "evidence_hmm": {
         "seed": 2025,
         "learning_rate": 2.5e-3,
-        "epochs": 40,
-        "num_batches_per_epoch": 1000,
-        "batch_size": 128,
+        "epochs": 45,
+        "num_batches_per_epoch": 2000,
+        "batch_size": 64,
     },
     "gaussian_mixture": {
         "seed": 2025,

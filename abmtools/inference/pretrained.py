@@ -57,26 +57,30 @@ def evidence_hmm(**kwargs) -> MixtureWorkflow:
 
 
 def lca_hmm(**kwargs) -> MixtureWorkflow:
-    """The workflow of its counterpart without a likelihood, untrained; options as above."""
-    return _speeded_decisions(LeakyAccumulatorHMM(), **kwargs)
+    """The workflow of its counterpart without a likelihood, untrained; options as above.
 
-
-def _speeded_decisions(model, **kwargs) -> MixtureWorkflow:
-    """The non-decision time moves all response times, so the scorer has joint features.
-
-    Few data sets of a participant are like most of the prior's, so the posterior's networks are
-    larger than by default.
+    Its posterior has two parameters more, so its networks are larger.
     """
+    return _speeded_decisions(
+        LeakyAccumulatorHMM(),
+        summary={"num_heads": 4, "summary_dim": 64, "pooled_widths": (192,)},
+        flow={"depth": 6, "width": 96},
+        **kwargs,
+    )
+
+
+def _speeded_decisions(
+    model, *, summary: dict | None = None, flow: dict | None = None, **kwargs
+) -> MixtureWorkflow:
+    """The non-decision time moves all response times, so the scorer has joint features."""
     seed = kwargs.get("seed")
     if seed is not None:  # the scorer and the summary draw their initializers' seeds here
         keras.utils.set_random_seed(seed)
     encoder = ObservationEncoder(squares=False)
     return MixtureWorkflow(
         model,
-        summary_network=SequenceSummary(
-            encoder, num_slots=2, num_heads=4, summary_dim=64, pooled_widths=(192,)
-        ),
-        inference_network=default_flow(depth=6, width=96),
+        summary_network=SequenceSummary(encoder, num_slots=2, **(summary or {})),
+        inference_network=default_flow(**(flow or {})),
         emission_scorer=EmissionScorer(2, num_joint=16),
         **kwargs,
     )
