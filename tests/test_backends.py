@@ -65,3 +65,36 @@ def test_jax_gives_the_same_answers_and_trains(tmp_path):
         result["log_prob"], workflow.log_prob_unconstrained(data, u), atol=5e-3
     )
     assert result["draws"].shape == (3, 5, 5)
+
+
+TRAINED = """
+import sys
+import keras
+
+devices = keras.distribution.list_devices()
+if len(devices) > 1:
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+
+import abmtools as abm
+
+workflow = abm.MixtureWorkflow(abm.GaussianMixture(2, num_obs=8, num_reps=1), seed=1)
+history = workflow.fit_online(epochs=2, num_batches_per_epoch=4, batch_size=8, verbose=0).history
+print(len(devices), *history["loss"])
+"""
+
+
+def test_two_devices_train_as_one_does():
+    found = {}
+    for count in (1, 2):
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
+        run = subprocess.run(
+            [sys.executable, "-c", TRAINED],
+            env=os.environ | {"KERAS_BACKEND": "jax"} | flags,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        devices, *losses = map(float, run.stdout.split())
+        assert devices == count
+        found[count] = losses
+    np.testing.assert_allclose(found[2], found[1], rtol=1e-4)
