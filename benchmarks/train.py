@@ -42,6 +42,7 @@ from abmtools.diagnostics import (
 from abmtools.inference import MixtureComparisonWorkflow, make_muon
 from abmtools.inference.checkpoint import load_weights, save_weights
 from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
+from abmtools.structures.recursions import on_gpu
 
 TRAINING = "training.json"  # beside the weights, until there is a card
 
@@ -135,6 +136,8 @@ def train(name: str, folder: Path, budget: dict, executor=None):
 
 def make_pool(workers: int | None):
     """Processes that simulate, on CPUs, so that the GPU's memory is all for training; or none."""
+    if workers is None:
+        workers = os.cpu_count() - 1 if on_gpu() else 0
     if not workers:
         return nullcontext()
     keras.ops.zeros(())  # this process has its devices now, and the variable is for the others
@@ -302,7 +305,9 @@ def main() -> None:
     parser.add_argument("--model", required=True, choices=sorted(BUDGETS))
     parser.add_argument("--shorten", type=float, default=1, help="train so many times shorter")
     parser.add_argument("--output", type=Path, help="instead of the package's own folder")
-    parser.add_argument("--workers", type=int, help="processes that simulate, for a GPU that waits")
+    parser.add_argument(
+        "--workers", type=int, help="processes that simulate; on a GPU by default one for each core"
+    )
     parser.add_argument("--card", action="store_true", help="measure the network that is there")
     arguments = parser.parse_args()
     name = arguments.model

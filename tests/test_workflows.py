@@ -72,8 +72,8 @@ def test_pull_requests_run_tests_and_book_on_every_python_with_oldest_and_newest
     workflow = WORKFLOWS["tests"]
     assert {"pull_request", "push", "schedule"} <= workflow["on"].keys()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    prefix = "Programming Language :: Python :: "
-    supported = [x.removeprefix(prefix) for x in project["classifiers"] if x.startswith(prefix)]
+    version = re.compile(r"Programming Language :: Python :: (\d\.\d+)")
+    supported = [found[1] for found in map(version.fullmatch, project["classifiers"]) if found]
     matrix = workflow["jobs"]["book"]["strategy"]["matrix"]
     assert matrix == {"python": supported, "dependencies": ["oldest", "newest"]}
     run = commands(workflow["jobs"]["book"]) + commands(workflow["jobs"]["lint"])
