@@ -17,8 +17,7 @@ OMP_NUM_THREADS ?= 1
 KERAS_BACKEND ?= torch
 export OMP_NUM_THREADS KERAS_BACKEND
 # Large arrays go back to the system when they are deleted (glibc would keep those up to 32 MB).
-MALLOC_MMAP_THRESHOLD_ ?= 8388608
-export MALLOC_MMAP_THRESHOLD_
+book: export MALLOC_MMAP_THRESHOLD_ ?= 8388608
 # Notebooks run with this environment's kernel, whatever kernels the user has elsewhere.
 export JUPYTER_PREFER_ENV_PATH := 1
 unexport JUPYTER_PATH
