@@ -100,7 +100,7 @@ def test_a_threshold_and_a_number_of_draws_choose_the_route(posterior, monkeypat
     assert not routed
     assert abm.refine(posterior, threshold=-np.inf).route == ["nuts"] * 3
     assert abm.refine(posterior, threshold=np.inf, min_ess=1000).route == ["nuts"] * 3
-    assert [one.data["y"].tolist() for one in routed[:3]] == posterior.data["y"][:, None].tolist()
+    assert [data["y"].tolist() for data, _ in routed[:3]] == posterior.data["y"][:, None].tolist()
 
 
 def test_an_exchangeable_mixture_has_membership_alone(workflow, simulated):

@@ -641,7 +641,7 @@ def test_a_program_must_have_the_parameters_of_the_model():
 
 
 def test_several_data_sets_are_refused(model, data):
-    with pytest.raises(ValueError, match=r"expected one data set, got 3.*loop over"):
+    with pytest.raises(ValueError, match=r"expected one data set, got 3.*sample_each"):
         sample(model, {"y": np.repeat(data["y"], 3, axis=0)}, engine="stanli")
 
 
