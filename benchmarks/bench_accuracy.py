@@ -26,6 +26,7 @@ COMPARISONS = ("component_count", "speeded_comparison")  # bench_components and 
 MIXTURES = [name for name in ARCHITECTURES if name not in COMPARISONS]
 DEFAULT = (1000, 2000, 1000, {})
 LENGTHS = {"evidence_hmm": (100, 1000)}  # at which the gap is measured too, on 100 data sets
+REPLICATES = {"gaussian_hmm": (2, 3, 5)}  # the same, with so many at every time point
 # Targets, at most: gaps in nats per data set and per observation, and the published loss.
 POSTERIOR = {"gaussian_mixture": 0.05, "gaussian_hmm": 0.1, "evidence_hmm": 0.25}
 INDICATORS = {"gaussian_mixture": 0.0005, "gaussian_hmm": 0.0005, "evidence_hmm": 0.001}
@@ -128,12 +129,15 @@ def main(name: str) -> None:
             )
         if name in PUBLISHED:
             published_loss(report, workflow, simulate(10_000, 6, 100, **sizes))
-        for num_obs in LENGTHS.get(name, ()):
-            simulated = simulate(100, 5, num_obs=num_obs)
-            gap = diagnostics.gap_to_exact(workflow, simulated, seed=5)
-            print(f"{num_obs} observations\n{gap}")
+        others = [(f"{n} observations", {"num_obs": n}) for n in LENGTHS.get(name, ())]
+        others += [
+            (f"{r} replicates everywhere", {"num_reps": r}) for r in REPLICATES.get(name, ())
+        ]
+        for what, fixed in others:
+            gap = diagnostics.gap_to_exact(workflow, simulate(100, 5, **fixed), seed=5)
+            print(f"{what}\n{gap}")
             report.add(
-                f"gap of the posterior, {num_obs} observations, 100 data sets",
+                f"gap of the posterior, {what}, 100 data sets",
                 gap.posterior,
                 unit="nats",
                 error=gap.posterior_se,
