@@ -1,8 +1,10 @@
 """The shipped weights and the code run on JAX as they do on torch."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -67,28 +69,15 @@ def test_jax_gives_the_same_answers_and_trains(tmp_path):
     assert result["draws"].shape == (3, 5, 5)
 
 
-TRAINED = """
-import sys
-import keras
-
-devices = keras.distribution.list_devices()
-if len(devices) > 1:
-    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
-
-import abmtools as abm
-
-workflow = abm.MixtureWorkflow(abm.GaussianMixture(2, num_obs=8, num_reps=1), seed=1)
-history = workflow.fit_online(epochs=2, num_batches_per_epoch=4, batch_size=8, verbose=0).history
-print(len(devices), *history["loss"])
-"""
-
-
 def test_two_devices_train_as_one_does():
+    """The code that the book shows for several GPUs, on devices that are parts of the CPU."""
+    chapter = Path(__file__).parents[1] / "book" / "scaling_up.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", chapter.read_text(encoding="utf-8"), re.M | re.S)
     found = {}
     for count in (1, 2):
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
         run = subprocess.run(
-            [sys.executable, "-c", TRAINED],
+            [sys.executable, "-c", code],
             env=os.environ | {"KERAS_BACKEND": "jax"} | flags,
             check=True,
             capture_output=True,

@@ -71,7 +71,7 @@ def _compiled():
             "Leaky competing accumulators are simulated by code that numba compiles: "
             "pip install 'abmtools[cognitive]'."
         ) from error
-    return numba.njit(_race, cache=True)
+    return numba.njit(_race, cache=True, nogil=True)
 
 
 def _race(
