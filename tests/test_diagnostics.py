@@ -583,6 +583,17 @@ def test_c2st_tells_posteriors_apart(gaussian):
     assert f"{shifted.c2st:.3f}" in html
 
 
+def test_c2st_of_a_reference_whose_bounds_depend_on_its_data():
+    workflow = abm.load_pretrained("evidence_hmm")
+    data = workflow.model.simulate(1, rng=np.random.default_rng(1), num_obs=100)
+    posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=2000, seed=1)
+    again = workflow.sample(conditions={"y": data["y"]}, num_samples=1000, seed=2)
+    reference = again.to_arviz()  # as NUTS: parameters and data, nothing unconstrained
+    known = diagnostics.compare(posterior, again, seed=1)
+    result = diagnostics.compare(posterior, reference, model=workflow.model, seed=1)
+    assert result.c2st == pytest.approx(known.c2st, abs=0.01)
+
+
 def test_c2st_leaves_autograd_as_it_was(gaussian):
     torch = pytest.importorskip("torch")
     before = torch.is_grad_enabled()

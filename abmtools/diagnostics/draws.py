@@ -150,7 +150,8 @@ class Draws:
         """Draws on the unconstrained scale of a model, (S, D)."""
         if self.unconstrained is not None:
             return self.unconstrained
-        return model.unconstrain({name: self.parameters[name] for name in model.parameter_names})
+        parameters = {name: self.parameters[name][None] for name in model.parameter_names}
+        return model.unconstrain(parameters, model.check_data(self.data) if self.data else None)[0]
 
 
 def scalar_columns(parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
