@@ -175,6 +175,16 @@ class Here(Executor):
         return future
 
 
+def result_of(future: Future, submit: Callable, *, what: str, retries: int = 2):
+    """The result of a future, or, where it failed, of one that `submit` makes in its place."""
+    while (error := future.exception()) is not None:
+        if isinstance(error, FINAL) or not retries:
+            raise error
+        logger.warning("%s failed, is tried again: %r", what, error)
+        future, retries = submit(), retries - 1
+    return future.result()
+
+
 def portable(function: Callable, executor: Executor) -> Callable:
     """A function that reaches another process whole, also where pickle knows it by name only."""
     if isinstance(executor, Here | ThreadPoolExecutor):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -165,6 +166,33 @@ def test_online_training_sees_the_same_data_with_an_executor(name, request):
         return workflow.fit_online(**sizes, executor=executor).history["loss"]
 
     assert losses(request.getfixturevalue(name)) == losses(None)
+
+
+class FailsOnce(abm.GaussianHMM):
+    """A model whose simulator fails the first time that a thread of an executor calls it."""
+
+    failed, error = False, OSError
+
+    def simulate(self, *arguments, **options):
+        if not self.failed and threading.current_thread() is not threading.main_thread():
+            self.failed = True
+            raise self.error("the disk was busy")
+        return super().simulate(*arguments, **options)
+
+
+def test_online_training_goes_on_after_a_failure(threads, caplog):
+    def train(model):
+        workflow = abm.MixtureWorkflow(model, seed=1)
+        sizes = {"epochs": 1, "num_batches_per_epoch": 20, "batch_size": 4, "verbose": 0}
+        return workflow.fit_online(**sizes, executor=threads).history["loss"]
+
+    undisturbed = train(abm.GaussianHMM(num_obs=20))
+    assert train(FailsOnce(num_obs=20)) == undisturbed
+    assert caplog.text.count("is tried again: OSError('the disk was busy')") == 1
+    broken = FailsOnce(num_obs=20)
+    broken.error = ValueError
+    with pytest.raises(ValueError, match="the disk was busy"):
+        train(broken)
 
 
 def test_calibration_is_the_same_on_a_cluster(client):

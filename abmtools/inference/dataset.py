@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from bayesflow.datasets.helpers import apply_augmentations
 
-from ..jobs import Here, as_executor, portable
+from ..jobs import Here, as_executor, portable, result_of
 from ..structures.recursions import on_gpu
 from .padding import RATIO, RATIO_ON_GPU, pad_to_few_sizes
 
@@ -106,7 +106,8 @@ class SeededDataset(bf.datasets.OnlineDataset):
         for later in wanted:
             if later not in self.ahead:
                 self.ahead[later] = self.executor.submit(self.simulate, later)
-        return load_block(self.ahead.pop(key).result())
+        again = functools.partial(self.executor.submit, self.simulate, key)
+        return load_block(result_of(self.ahead.pop(key), again, what=f"simulation of block {key}"))
 
     def _keys(self, key: tuple):
         """The keys from this one on, through all further epochs."""

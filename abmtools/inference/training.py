@@ -66,7 +66,8 @@ class SeededTraining:
         pad : bool, optional
             See `SeededDataset`; by default only where the backend compiles (JAX).
         executor : concurrent.futures.Executor or distributed.Client, optional
-            What simulates the data, while this process trains. They are the same data.
+            What simulates the data, while this process trains. They are the same data. A block
+            that fails is tried again, twice at most.
         **kwargs
             ``keep_optimizer``, ``validation_data``, ``augmentations``, ``verbose``, ``callbacks``
             and others, as in ``bayesflow.BasicWorkflow.fit_online``.
