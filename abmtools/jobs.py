@@ -163,6 +163,11 @@ def as_executor(executor) -> Executor:
     return executor
 
 
+def runs_here(executor) -> bool:
+    """Whether an executor is this process, so that functions need no pickling and warnings show."""
+    return executor is None or isinstance(executor, Here | ThreadPoolExecutor)
+
+
 class Here(Executor):
     """An executor that is this process: a job is done when `submit` returns."""
 
@@ -187,7 +192,7 @@ def result_of(future: Future, submit: Callable, *, what: str, retries: int = 2):
 
 def portable(function: Callable, executor: Executor) -> Callable:
     """A function that reaches another process whole, also where pickle knows it by name only."""
-    if isinstance(executor, Here | ThreadPoolExecutor):
+    if runs_here(executor):
         return function
     return functools.partial(_call, cloudpickle.dumps(function))
 

@@ -29,7 +29,7 @@ from xarray import DataTree
 from . import stan
 from .diagnostics import importance
 from .inference import MixturePosterior
-from .jobs import run_jobs
+from .jobs import run_jobs, runs_here
 from .structures.categorical import draw_systematic
 
 __all__ = ["Refinement", "refine"]
@@ -149,6 +149,8 @@ def refine(
     jobs = {"executor": executor, "retries": retries, "progress": progress, "what": "NUTS"}
     runs = run_jobs(nuts, starts, **jobs)
     for index, run in runs.items():
+        if not runs_here(executor):  # what the other processes warned of
+            stan.checks.warn(run, posterior.model.parameter_names)
         u[index] = _thinned(corrected[index], run)
     return Refinement(
         posterior=_with_exact_indicators(posterior, u),

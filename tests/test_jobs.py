@@ -14,6 +14,7 @@ import abmtools as abm
 from abmtools.diagnostics import simulation_based_calibration
 from abmtools.inference import simulate_datasets
 from abmtools.jobs import JobsError, run_jobs
+from abmtools.networks import EmissionScorer
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +215,29 @@ def test_nuts_is_the_same_in_other_processes(processes):
     for tree, y in zip(trees, data["y"], strict=True):
         alone = abm.stan.sample(model, {"y": y}, **options)
         np.testing.assert_array_equal(tree["posterior"]["means"], alone["posterior"]["means"])
+
+
+def test_warnings_of_other_processes_reach_the_user(processes):
+    model = abm.GaussianMixture()
+    data = model.simulate(2, rng=np.random.default_rng(1), num_obs=150, num_reps=3)
+    options = {"engine": "stanli", "chains": 2, "warmup": 100, "draws": 20}
+    with pytest.warns(abm.stan.StanDiagnosticsWarning):
+        abm.stan.sample_each(model, {"y": data["y"]}, executor=processes, **options)
+
+
+def test_threads_keep_no_graph_for_gradients(threads, monkeypatch):
+    workflow, kept = abm.load_pretrained("gaussian_mixture"), []
+    call = EmissionScorer.call
+
+    def watched(self, codes, parameters):
+        scores = call(self, codes, parameters)
+        kept.append((parameters.requires_grad, scores.requires_grad))
+        return scores
+
+    monkeypatch.setattr(EmissionScorer, "call", watched)
+    data = {"y": workflow.simulate(2, num_obs=160, num_reps=3)["y"]}
+    threads.submit(workflow.sample, conditions=data, num_samples=5).result()
+    assert kept == [(False, False)]
 
 
 def test_refinement_is_the_same_on_a_cluster(client):

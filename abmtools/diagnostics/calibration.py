@@ -150,9 +150,9 @@ def simulation_based_calibration(
     rng = np.random.default_rng(seed)
     batches = parts(workflow.model, simulated, num_samples)
     items = [(batch, int(rng.integers(2**31))) for batch in batches]
-    rank = functools.partial(_draw, workflow, num_samples, log_likelihood=log_likelihood)
+    draw = functools.partial(_draw, workflow, num_samples, log_likelihood=log_likelihood)
     jobs = {"executor": executor, "retries": retries, "progress": progress}
-    estimates, targets = zip(*run_jobs(rank, items, **jobs, what="calibration"), strict=True)
+    estimates, targets = zip(*run_jobs(draw, items, **jobs, what="calibration"), strict=True)
     first = {name: x[0] for name, x in truth(workflow.model, items[0][0]).items()}
     if log_likelihood:
         first[LOG_LIKELIHOOD] = np.zeros(1)

@@ -29,6 +29,18 @@ MAX_REDRAWS = 50
 SEQUENCES_AT_ONCE = 250  # sequences x draws at a time: the classifier's activations stay in cache
 
 
+def without_gradients(function):
+    """A function that keeps no graph for gradients, in whatever thread it runs.
+
+    BayesFlow switches torch's autograd off, but only in the thread that imports it.
+    """
+    if keras.backend.backend() != "torch":
+        return function
+    import torch
+
+    return torch.no_grad()(function)
+
+
 class MixtureEstimator(bf.estimators.BasicEstimator):
     """BayesFlow estimator of p(theta | y) and p(z | y, theta).
 
@@ -229,6 +241,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
 
     # --- inference -------------------------------------------------------------------------
 
+    @without_gradients
     def sample_unconstrained(self, conditions: dict, num_samples: int, *, seed) -> np.ndarray:
         """Draws u ~ q(u | y), shape (B, num_samples, D), for checked data.
 
@@ -269,6 +282,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         )
         return np.array(keras.ops.convert_to_numpy(draws))
 
+    @without_gradients
     def log_prob_unconstrained(self, conditions: dict, u: np.ndarray) -> np.ndarray:
         """log q(u | y) on the unconstrained scale, (B, S), at u, (B, S, D), for checked data."""
         summary, _, _ = self._prepare_conditions(conditions)
@@ -280,6 +294,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         log_prob = self.inference_network.log_prob(u, conditions=summary)
         return keras.ops.convert_to_numpy(log_prob + log_det)
 
+    @without_gradients
     def indicators(self, conditions: dict, u: np.ndarray) -> dict[str, np.ndarray]:
         """What is known of the indicators at u, (B, S, D), for checked data.
 

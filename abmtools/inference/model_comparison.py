@@ -30,6 +30,7 @@ from ..networks import ObservationEncoder, SequenceSummary, SetSummary
 from .adapter import append_observations
 from .comparison_posterior import ComparisonPosterior
 from .dataset import ModelSimulator
+from .estimator import without_gradients
 from .training import SeededTraining
 from .workflow import (
     NUM_ADAPT,
@@ -234,6 +235,7 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
         checked = [model.check_data(conditions) for model in self.models.values()]
         return checked[0]
 
+    @without_gradients
     def _estimate(self, data: dict, **kwargs) -> dict[str, np.ndarray]:
         kwargs.setdefault("model_prior", self.prior)
         size, found = datasets_at_once(data), []

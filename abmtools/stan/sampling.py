@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from xarray import DataTree
 
-from ..jobs import run_jobs
+from ..jobs import run_jobs, runs_here
 from . import checks
 from .conversion import to_datatree
 from .engines import Program, Settings, run, select_engine
@@ -156,6 +156,11 @@ def sample_each(
     list of DataTree
         See `sample`.
 
+    Warns
+    -----
+    StanDiagnosticsWarning
+        As `sample` does, wherever it runs.
+
     Raises
     ------
     JobsError
@@ -177,9 +182,12 @@ def sample_each(
         options = {"cores": 1} | options
     function = functools.partial(sample, model, **options)
     items = [{key: value[i] for key, value in checked.items()} for i in range(len(checked["y"]))]
-    return run_jobs(
-        function, items, executor=executor, retries=retries, progress=progress, what="NUTS"
-    )
+    jobs = {"executor": executor, "retries": retries, "progress": progress, "what": "NUTS"}
+    trees = run_jobs(function, items, **jobs)
+    if not runs_here(executor):  # what the other processes warned of
+        for tree in trees:
+            checks.warn(tree, model.parameter_names)
+    return trees
 
 
 def _program(model) -> Program:

@@ -6,7 +6,7 @@ from matplotlib.patches import Patch
 
 from ...models import EvidenceAccumulationHMM
 from ..style import COMPONENTS, INK, ROLES
-from .explorer import Explorer
+from .explorer import Explorer, check_workflow
 from .hmm import state_colors
 from .picture import Band, Density, Picture, densities, highest
 from .reweighting import rescaled, reweigh
@@ -89,10 +89,9 @@ class EvidenceHMMExplorer(Explorer):
     def __init__(
         self, workflow, data, *, labels=None, start=None, num_samples: int = 500, seed: int = 1
     ):
-        if isinstance(model := getattr(workflow, "model", None), self.model_type):
-            self._all = model.check_data(data)
-            self._labels = _check_labels(labels, len(self._all["y"]))
-            self._start = _check_start(start, self._labels)
+        self._all = check_workflow(workflow, self.model_type).check_data(data)
+        self._labels = _check_labels(labels, len(self._all["y"]))
+        self._start = _check_start(start, self._labels)
         self._shown = None
         super().__init__(workflow, num_samples=num_samples, seed=seed)
 

@@ -10,14 +10,15 @@ shows the first, and everything that knows no widgets, such as a page, the secon
 
 import base64
 import time
+from abc import ABC, abstractmethod
 from html import escape
 
 from .picture import Picture
 
-__all__ = ["Explorer"]
+__all__ = ["Explorer", "check_workflow"]
 
 
-class Explorer:
+class Explorer(ABC):
     """Base of the explorers.
 
     A subclass makes its sliders in `_make_controls`, its `Picture` in `_make_picture`, sets what
@@ -53,12 +54,7 @@ class Explorer:
 
     def __init__(self, workflow, *, num_samples: int = 500, seed: int = 1):
         self._widgets = import_widgets()
-        model = getattr(workflow, "model", None)
-        if not isinstance(model, self.model_type):
-            raise TypeError(
-                f"workflow: expected one for a {self.model_type.__name__}, "
-                f"got {type(workflow).__name__} for {type(model).__name__}."
-            )
+        check_workflow(workflow, self.model_type)
         self.workflow, self.num_samples, self.seed = workflow, num_samples, seed
         self.controls = self._make_controls()
         self._picture = self._make_picture()
@@ -71,21 +67,21 @@ class Explorer:
 
     # --- what a subclass has ----------------------------------------------------------------
 
+    @abstractmethod
     def _make_controls(self) -> dict:
         """The sliders by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _make_picture(self) -> Picture:
         """The picture, with nothing moving shown yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _answer(self, **settings) -> None:
         """Let data follow the settings, the values of the sliders, and `posterior` the data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _show(self) -> str:
         """Move the parts of the picture; returns the numbers in it as a line of text."""
-        raise NotImplementedError
 
     # --- moving ------------------------------------------------------------------------------
 
@@ -144,6 +140,17 @@ class Explorer:
     def _labelled(self, label: str) -> dict:
         layout = self._widgets.Layout(width="32em", max_width="100%")
         return {"description": label, "style": {"description_width": "16em"}, "layout": layout}
+
+
+def check_workflow(workflow, model_type: type):
+    """The model of a workflow; TypeError if it is of another type."""
+    model = getattr(workflow, "model", None)
+    if not isinstance(model, model_type):
+        raise TypeError(
+            f"workflow: expected one for a {model_type.__name__}, "
+            f"got {type(workflow).__name__} for {type(model).__name__}."
+        )
+    return model
 
 
 def import_widgets():

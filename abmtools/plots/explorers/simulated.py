@@ -1,9 +1,11 @@
 """Explorers of simulated data, which know the truth."""
 
+from abc import abstractmethod
+
 import numpy as np
 
 from ..style import COMPONENTS
-from .explorer import Explorer
+from .explorer import Explorer, check_workflow
 from .noise import Noise
 from .picture import Density, Picture, densities, move_line
 
@@ -40,8 +42,8 @@ class SimulatedExplorer(Explorer):
     panels: tuple[str, str]  # the parameters on the right
 
     def __init__(self, workflow, *, num_samples: int = 500, seed: int = 1):
-        model = getattr(workflow, "model", None)
-        if isinstance(model, self.model_type) and model.num_components != self.num_components:
+        model = check_workflow(workflow, self.model_type)
+        if model.num_components != self.num_components:
             raise ValueError(
                 f"workflow: expected one for {self.num_components} components, "
                 f"got {model.num_components}."
@@ -49,9 +51,9 @@ class SimulatedExplorer(Explorer):
         self._noise = Noise.draw(seed, self.num_obs, self.num_reps)
         super().__init__(workflow, num_samples=num_samples, seed=seed)
 
+    @abstractmethod
     def simulate(self, **settings) -> dict[str, np.ndarray]:
         """The data at these values of the sliders; see the attribute `data`."""
-        raise NotImplementedError
 
     def _answer(self, **settings) -> None:
         self.data = self.simulate(**settings)
