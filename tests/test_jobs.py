@@ -198,7 +198,8 @@ def test_online_training_goes_on_after_a_failure(threads, caplog):
 
 def test_calibration_is_the_same_on_a_cluster(client):
     workflow = abm.load_pretrained("gaussian_hmm")
-    simulated = [workflow.simulate(6, num_obs=100, num_reps=2) for _ in range(2)]
+    rng = np.random.default_rng(1)
+    simulated = [workflow.model.simulate(6, rng=rng, num_reps=2) for _ in range(2)]
     options = {"num_samples": 20, "seed": 1, "log_likelihood": True}
     here = simulation_based_calibration(workflow, simulated, **options)
     there = simulation_based_calibration(workflow, simulated, **options, executor=client)
@@ -235,16 +236,16 @@ def test_threads_keep_no_graph_for_gradients(threads, monkeypatch):
         return scores
 
     monkeypatch.setattr(EmissionScorer, "call", watched)
-    data = {"y": workflow.simulate(2, num_obs=160, num_reps=3)["y"]}
+    data = {"y": workflow.model.simulate(2, rng=np.random.default_rng(1))["y"]}
     threads.submit(workflow.sample, conditions=data, num_samples=5).result()
     assert kept == [(False, False)]
 
 
 def test_refinement_is_the_same_on_a_cluster(client):
     workflow = abm.load_pretrained("gaussian_hmm")
-    data = workflow.simulate(2, num_obs=100, num_reps=2)
+    data = workflow.model.simulate(2, rng=np.random.default_rng(1), num_reps=2)
     posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=1000, seed=1)
-    options = {"threshold": -np.inf, "engine": "stanli", "chains": 2}
+    options = {"threshold": -np.inf, "engine": "stanli"}
     refined = abm.refine(posterior, executor=client, **options)
     assert refined.route == ["nuts", "nuts"]
     here = abm.refine(posterior, **options)
