@@ -66,6 +66,7 @@ def __getattr__(name: str):
     """Import the parts that need ArviZ, pandas or Stan when they are first used."""
     if name in {"datasets", "diagnostics", "plots", "stan"}:
         return importlib.import_module(f".{name}", __name__)
-    if name == "refine":
-        return importlib.import_module(".refinement", __name__).refine
+    modules = {"refine": ".refinement", "heterogeneous_data": ".heterogeneity"}
+    if name in modules:
+        return getattr(importlib.import_module(modules[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

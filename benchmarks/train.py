@@ -6,6 +6,9 @@ interrupted run goes on; a finished run deletes it.
 The optimizer is `abmtools.inference.make_muon`. Steps are small, so a backend that compiles them is
 several times faster: KERAS_BACKEND=jax, which is what make train sets. The weights serve either
 backend.
+
+A network that goes to real people is trained a second time, half on data sets that are not the
+model's (`abmtools.heterogeneity`).
 """
 
 import argparse
@@ -60,6 +63,7 @@ BUDGETS = {
         "epochs": 45,
         "num_batches_per_epoch": 2000,
         "batch_size": 64,
+        "heterogeneous": {"num_datasets": 51200, "learning_rate": 1e-3, "epochs": 15},
     },
     "gaussian_mixture": {
         "seed": 2025,
@@ -71,7 +75,7 @@ BUDGETS = {
     "gaussian_hmm": {
         "seed": 2025,
         "learning_rate": 2.5e-3,
-        "epochs": 50,
+        "epochs": 60,
         "num_batches_per_epoch": 2000,
         "batch_size": 64,
     },
@@ -90,6 +94,10 @@ BUDGETS = {
         "batch_size": 64,
     },
 }
+
+# What simulates training data where that is not the workflow's own model: a quarter of the
+# sequences have the same number of replicates everywhere, as those of most readers will have.
+SIMULATORS = {"gaussian_hmm": abmtools.GaussianHMM(constant_reps=0.25)}
 
 
 class Log(keras.callbacks.Callback):
@@ -110,28 +118,66 @@ class Log(keras.callbacks.Callback):
         print(f"epoch {epoch + 1}: {seconds:.0f} s, {losses}", flush=True)
 
 
-def train(name: str, folder: Path, budget: dict, executor=None):
-    """Train, or go on with training; return the workflow and the seconds it took in all."""
+def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | None = None):
+    """Train, or go on with training; return the workflow, the seconds it took and its losses.
+
+    With the file of weights, beside which their card lies, only the second training remains.
+    """
     workflow = ARCHITECTURES[name](seed=budget["seed"])
     folder.mkdir(parents=True, exist_ok=True)
-    seconds, finished = 0.0, []
-    for part, network in parts(workflow).items():
-        epochs = budget["epochs"][part] if part else budget["epochs"]
-        label = f"{name}{part and '_' + part}_{epochs}"  # a shortened run has another schedule
-        checkpoint, timing = folder / f"{label}.npz", folder / f"{label}.seconds"
-        if not checkpoint.exists():
-            timing.unlink(missing_ok=True)
-        sizes = {key: budget[key] for key in ("num_batches_per_epoch", "batch_size")}
-        steps = epochs * sizes["num_batches_per_epoch"]
-        network.optimizer = make_muon(budget["learning_rate"], steps)
-        network.checkpoint = checkpoint
-        options = {"resume": True, "verbose": 0, "callbacks": [Log(timing)], "executor": executor}
-        network.fit_online(epochs, **sizes, **options)
-        seconds += sum(float(line) for line in timing.read_text().split())
-        finished += [checkpoint, timing]
+    seconds, finished, losses = 0.0, [], {}
+    if weights is None:
+        for part, network in parts(workflow).items():
+            epochs = budget["epochs"][part] if part else budget["epochs"]
+            own = budget | {"epochs": epochs}
+            label = f"{name}{part and '_' + part}"
+            options = {"executor": executor, "simulator": SIMULATORS.get(label)}
+            seconds += fit(network, folder, label, own, finished, **options)
+            losses[part] = network.losses
+    else:
+        load_weights(workflow, weights)
+        first = json.loads((weights.parent / "card.json").read_text())
+        workflow.num_fits, seconds, losses[""] = 1, first["seconds"], first["curve"]
+    if "heterogeneous" in budget:
+        start = time.perf_counter()
+        own = budget | budget["heterogeneous"]
+        data = simulate_heterogeneous_data(workflow, own)
+        seconds += time.perf_counter() - start
+        seconds += fit(workflow, folder, f"{name}_heterogeneous", own, finished, simulator=data)
+        losses["heterogeneous"] = workflow.losses
     for path in finished:
         path.unlink()
-    return workflow, seconds
+    return workflow, seconds, losses
+
+
+def fit(network, folder: Path, label: str, budget: dict, finished: list[Path], **options) -> float:
+    """One training, or the rest of it; its seconds. Its files are added to those to delete."""
+    label = f"{label}_{budget['epochs']}"  # a shortened run has another schedule
+    checkpoint, timing = folder / f"{label}.npz", folder / f"{label}.seconds"
+    if not checkpoint.exists():
+        timing.unlink(missing_ok=True)
+    sizes = {key: budget[key] for key in ("num_batches_per_epoch", "batch_size")}
+    steps = budget["epochs"] * sizes["num_batches_per_epoch"]
+    network.optimizer = make_muon(budget["learning_rate"], steps)
+    network.checkpoint = checkpoint
+    options |= {"resume": True, "verbose": 0, "callbacks": [Log(timing)]}
+    network.fit_online(budget["epochs"], **sizes, **options)
+    finished += [checkpoint, timing]
+    return sum(float(line) for line in timing.read_text().split())
+
+
+def simulate_heterogeneous_data(workflow, budget: dict):
+    """In a process on torch: data sets of many sizes, and each by few large operations."""
+    backend = os.environ["KERAS_BACKEND"]
+    os.environ["KERAS_BACKEND"] = "torch"
+    workers = os.cpu_count() if on_gpu() else 1
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        data = abmtools.heterogeneous_data(
+            workflow, budget["num_datasets"], seed=budget["seed"], executor=pool, progress=True
+        )
+    os.environ["KERAS_BACKEND"] = backend
+    print(data, flush=True)
+    return data
 
 
 def make_pool(workers: int | None):
@@ -153,7 +199,7 @@ def parts(workflow) -> dict:
     return {"comparison": workflow, **own}
 
 
-def record_training(name: str, workflow, budget: dict, seconds: float) -> dict:
+def record_training(name: str, workflow, budget: dict, seconds: float, losses: dict) -> dict:
     """The part of the card that only the process which trained knows."""
     packages = ("bayesflow", "keras", keras.backend.backend(), "numpy")
     versions = {"abmtools": abmtools.__version__} | {x: version(x) for x in packages}
@@ -169,13 +215,8 @@ def record_training(name: str, workflow, budget: dict, seconds: float) -> dict:
         "seconds": round(seconds),
         "versions": versions,
         "python": platform.python_version(),
-        "final_losses": _each(
-            networks, lambda x: {key: round(values[-1], 5) for key, values in x.losses.items()}
-        ),
-        "curve": _each(
-            networks,
-            lambda x: {key: [round(x, 4) for x in values] for key, values in x.losses.items()},
-        ),
+        "final_losses": _plain(losses, lambda values: round(values[-1], 5)),
+        "curve": _plain(losses, lambda values: [round(x, 4) for x in values]),
     }
 
 
@@ -200,6 +241,15 @@ def _each(networks: dict, function):
     if list(networks) == [""]:
         return function(networks[""])
     return {name: function(network) for name, network in networks.items()}
+
+
+def _plain(losses: dict, function) -> dict:
+    """A function of the values of each loss, {name: ...}; of several trainings, by their names."""
+    found = {
+        part: {name: function(values) for name, values in own.items()}
+        for part, own in losses.items()
+    }
+    return found.pop("", {}) | found
 
 
 def _architecture(workflow) -> dict:
@@ -291,6 +341,7 @@ def _devices() -> str:
 def _num_datasets(budget: dict) -> int:
     epochs = budget["epochs"]
     epochs = sum(epochs.values()) if isinstance(epochs, dict) else epochs
+    epochs += budget.get("heterogeneous", {}).get("epochs", 0)
     return epochs * budget["num_batches_per_epoch"] * budget["batch_size"]
 
 
@@ -309,6 +360,12 @@ def main() -> None:
         "--workers", type=int, help="processes that simulate; on a GPU by default one for each core"
     )
     parser.add_argument("--card", action="store_true", help="measure the network that is there")
+    parser.add_argument(
+        "--second",
+        type=Path,
+        metavar="WEIGHTS",
+        help="only the training that goes on from these, on heterogeneous data",
+    )
     arguments = parser.parse_args()
     name = arguments.model
     folder = arguments.output or Path(str(weights_folder(name)))
@@ -321,11 +378,17 @@ def main() -> None:
         return
     budget = dict(BUDGETS[name])
     budget["epochs"] = _shorten(budget["epochs"], arguments.shorten)
+    if "heterogeneous" in budget:
+        second = budget["heterogeneous"]
+        shortened = {
+            key: _shorten(second[key], arguments.shorten) for key in ("epochs", "num_datasets")
+        }
+        budget["heterogeneous"] = second | shortened
     checkpoints = Path(os.environ.get("CHECKPOINTS", tempfile.gettempdir()))
     with make_pool(arguments.workers) as executor:
-        workflow, seconds = train(name, checkpoints, budget, executor)
+        workflow, *results = train(name, checkpoints, budget, executor, arguments.second)
     save_weights(workflow, folder / "weights.npz")
-    record = record_training(name, workflow, budget, seconds)
+    record = record_training(name, workflow, budget, *results)
     (folder / TRAINING).write_text(json.dumps(record))
     # Data sets of all sizes: a backend that compiles would compile for each of them.
     again = [sys.executable, __file__, "--model", name, "--output", str(folder), "--card"]

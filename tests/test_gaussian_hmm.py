@@ -80,6 +80,16 @@ def test_numbers_of_replicates(rng):
     assert "replicate_mask" not in GaussianHMM(num_reps=2).simulate(5, rng=rng)
 
 
+def test_some_sequences_have_the_same_number_of_replicates_everywhere(rng):
+    data = GaussianHMM(constant_reps=0.25).simulate(2000, rng=rng, num_obs=30)
+    count = data["replicate_mask"].sum(axis=2)
+    constant = np.ptp(count, axis=1) == 0
+    assert abs(constant.mean() - 0.25) < 0.04
+    assert chisquare(np.bincount(count[constant, 0], minlength=6)[2:]).pvalue > 1e-3
+    with pytest.raises(ValueError, match=r"constant_reps: expected a share in \[0, 1\], got -1"):
+        GaussianHMM(constant_reps=-1)
+
+
 def test_observations_follow_their_states(rng):
     data = GaussianHMM(scale=1e-3).simulate(20, rng=rng)
     expected = np.take_along_axis(data["means"], data["z"], axis=1)[..., None]

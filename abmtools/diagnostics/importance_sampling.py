@@ -17,6 +17,7 @@ Vehtari, A., Simpson, D., Gelman, A., Yao, Y., & Gabry, J. (2024). Pareto smooth
 sampling. Journal of Machine Learning Research, 25(72), 1-58.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +27,7 @@ from scipy.special import logsumexp
 from ..inference import MixturePosterior
 from .exact import log_posterior
 
-__all__ = ["ImportanceResult", "importance", "weigh"]
+__all__ = ["ImportanceResult", "importance", "log_ratio", "weigh"]
 
 MIN_SAMPLES = 25  # below it the Pareto distribution has fewer than five weights to fit
 
@@ -155,43 +156,49 @@ def importance(posterior: MixturePosterior) -> ImportanceResult:
         raise ValueError(
             f"posterior: expected at least {MIN_SAMPLES} draws, got {posterior.num_samples}."
         )
-    return weigh(_log_ratio(posterior))
+    ratio = log_ratio(posterior.model, posterior.data, posterior.unconstrained, posterior.log_prob)
+    empty = np.flatnonzero(np.isneginf(ratio).all(axis=1))
+    if empty.size:
+        raise ValueError(
+            f"posterior: every draw of data set(s) {empty.tolist()} has zero exact density."
+        )
+    return weigh(ratio)
 
 
-def weigh(log_ratio: np.ndarray) -> ImportanceResult:
+def weigh(ratio: np.ndarray) -> ImportanceResult:
     """Smooth the logarithms of importance ratios, (B, S), and say how good they are."""
-    smoothed = [_smooth(row) for row in log_ratio]
+    smoothed = [_smooth(row) for row in ratio]
     log_weights = np.stack([weights for weights, _ in smoothed])
     return ImportanceResult(
         log_weights=log_weights,
         pareto_k=np.array([k for _, k in smoothed]),
         ess=np.exp(-logsumexp(2 * log_weights, axis=1)),
-        log_evidence=logsumexp(log_ratio, axis=1) - np.log(log_ratio.shape[1]),
+        log_evidence=logsumexp(ratio, axis=1) - np.log(ratio.shape[1]),
     )
 
 
-def _log_ratio(posterior: MixturePosterior) -> np.ndarray:
-    """log p(u, y) - log q(u | y), (B, S); -inf where p is zero."""
-    log_p = log_posterior(posterior.model, posterior.data, posterior.unconstrained)
-    log_q = np.where(np.isneginf(log_p), 0.0, posterior.log_prob)
+def log_ratio(model, data: Mapping, u: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
+    """log p(u, y) - log q(u | y) of draws u, (B, S, D), with log q, (B, S); -inf where p is zero.
+
+    Raises
+    ------
+    ValueError
+        If log q is not finite where p is not zero, or the model has no likelihood.
+    """
+    log_p = log_posterior(model, data, u)
+    log_q = np.where(np.isneginf(log_p), 0.0, log_prob)
     if not np.isfinite(log_q).all():
         dataset = np.argwhere(~np.isfinite(log_q))[0, 0]
         raise ValueError(f"posterior: log_prob is not finite at a draw of data set {dataset}.")
-    log_ratio = log_p - log_q
-    empty = np.flatnonzero(np.isneginf(log_ratio).all(axis=1))
-    if empty.size:
-        raise ValueError(
-            f"posterior: every draw of data set(s) {empty.tolist()} has zero exact density."
-        )
-    return log_ratio
+    return log_p - log_q
 
 
-def _smooth(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
+def _smooth(ratio: np.ndarray) -> tuple[np.ndarray, float]:
     """Smoothed normalized log weights, (S,), and Pareto k of one data set."""
-    num_samples = len(log_ratio)
+    num_samples = len(ratio)
     num_tail = int(min(num_samples / 5, 3 * np.sqrt(num_samples)))
-    tail = np.sort(log_ratio)[-num_tail:]
+    tail = np.sort(ratio)[-num_tail:]
     if tail[0] == tail[-1]:
-        return log_ratio - logsumexp(log_ratio), -np.inf
-    log_weights, pareto_k = array_stats.psislw(-log_ratio)  # takes log likelihoods: minus the ratio
+        return ratio - logsumexp(ratio), -np.inf
+    log_weights, pareto_k = array_stats.psislw(-ratio)  # takes log likelihoods: minus the ratio
     return log_weights, np.inf if np.isnan(pareto_k) else float(pareto_k)

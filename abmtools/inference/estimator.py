@@ -242,12 +242,15 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
     # --- inference -------------------------------------------------------------------------
 
     @without_gradients
-    def sample_unconstrained(self, conditions: dict, num_samples: int, *, seed) -> np.ndarray:
+    def sample_unconstrained(
+        self, conditions: dict, num_samples: int, *, seed, strict: bool = True
+    ) -> np.ndarray:
         """Draws u ~ q(u | y), shape (B, num_samples, D), for checked data.
 
         A flow that is inverted far out in its tails may blow up: rarely, draws are numbers like
         1e20. Draws more than `FAR` prior standard deviations from the prior mean, where the prior
-        has no mass, are drawn again.
+        has no mass, are drawn again. Where draws stay there, that is an error if `strict`; else
+        all draws of such a data set are NaN.
 
         Raises
         ------
@@ -267,6 +270,8 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
                 size = min(len(where), len(fresh))
                 draws[row, where[:size]] = fresh[:size]
         else:
+            draws[affected] = np.nan
+        if strict and np.isnan(draws).any():
             raise ValueError(
                 f"sample: draws for {affected.size} of {len(draws)} data sets are more than {FAR} "
                 "prior standard deviations away; the networks are not trained, or the data are "

@@ -50,6 +50,7 @@ class SeededTraining:
         batch_size: int = 128,
         *,
         resume: bool = False,
+        simulator=None,
         pad: bool | None = None,
         executor=None,
         **kwargs,
@@ -63,6 +64,10 @@ class SeededTraining:
         resume : bool
             Go on from the workflow's checkpoint file if there is one; the data and learning rates
             of the remaining epochs are those of an uninterrupted run.
+        simulator : optional
+            What simulates the training data in place of the workflow's model. It has the model's
+            ``simulate(batch_size, rng=rng)``, ``num_obs`` and ``num_reps``; for instance a
+            `HeterogeneousData`, or the same model with other settings.
         pad : bool, optional
             See `SeededDataset`; by default only where the backend compiles (JAX).
         executor : concurrent.futures.Executor or distributed.Client, optional
@@ -80,7 +85,7 @@ class SeededTraining:
             observation).
         """
         dataset = SeededDataset(
-            self.model,
+            self.model if simulator is None else simulator,
             batch_size=batch_size,
             num_batches=num_batches_per_epoch,
             adapter=self.adapter,

@@ -49,12 +49,16 @@ class GaussianHMM(MixtureModel):
         Time points T to simulate, see `MixtureModel`.
     num_reps : int or (int, int)
         Range of :math:`R_t`, which is uniform on it and independent between time points.
+    constant_reps : float
+        Share of simulated data sets whose time points all have the same number of replicates,
+        again uniform on its range. Where :math:`R_t` is independent, no data set of 100 time
+        points is like that, and a network that has seen none is worse for it.
 
     Raises
     ------
     ValueError
-        If K < 2, a scale or the concentration is not positive, or the locations are not K finite
-        non-decreasing numbers.
+        If K < 2, a scale or the concentration is not positive, the locations are not K finite
+        non-decreasing numbers, or `constant_reps` is not in [0, 1].
 
     Notes
     -----
@@ -80,11 +84,15 @@ class GaussianHMM(MixtureModel):
         scale: float = 1.0,
         num_obs: int | tuple[int, int] = 100,
         num_reps: int | tuple[int, int] = (2, 5),
+        constant_reps: float = 0.0,
     ):
         check_settings(
             num_components, concentration=concentration, means_scale=means_scale, scale=scale
         )
+        if not 0 <= constant_reps <= 1:
+            raise ValueError(f"constant_reps: expected a share in [0, 1], got {constant_reps}.")
         self.concentration, self.means_scale, self.scale = concentration, means_scale, scale
+        self.constant_reps = constant_reps
         self.means_location = spaced_locations(num_components, means_location)
         super().__init__(
             prior=self._prior,
@@ -108,6 +116,9 @@ class GaussianHMM(MixtureModel):
         if num_reps is not None or low == high:
             return data
         count = rng.integers(low, high + 1, data["z"].shape)
+        if self.constant_reps:
+            constant = rng.random((len(count), 1)) < self.constant_reps
+            count = np.where(constant, count[:, :1], count)
         observed = np.arange(high) < count[..., None]
         return data | {"y": data["y"] * observed, "replicate_mask": observed}
 

@@ -1,0 +1,202 @@
+"""Heterogeneous data: whose parameters made them, and whether their labels are draws of theirs."""
+
+import numpy as np
+import pytest
+
+import abmtools as abm
+from abmtools import diagnostics
+from abmtools.heterogeneity import HeterogeneousData, heterogeneous_data, simulate_heterogeneous
+
+
+def make_transparent_model(num_obs=60):
+    """A model whose data are the means of their components: they show whose parameters they had."""
+    return abm.MixtureModel(
+        prior=lambda rng, size: {"means": np.sort(rng.normal(size=(size, 2)), axis=1)},
+        structure=abm.Independent(weights=[0.5, 0.5]),
+        emission=lambda rng, parameters, z: {
+            "y": np.take_along_axis(parameters["means"], z, axis=1)
+        },
+        constraints={"means": abm.ordered},
+        num_obs=num_obs,
+    )
+
+
+@pytest.fixture(scope="module")
+def workflow():
+    return abm.load_pretrained("gaussian_hmm")
+
+
+@pytest.fixture(scope="module")
+def labelled(workflow):
+    return heterogeneous_data(workflow, 24, seed=1, block_size=16, num_samples=2000, num_draws=400)
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def test_without_spread_all_observations_of_a_component_have_the_same_parameters():
+    y = simulate_heterogeneous(
+        make_transparent_model(), 50, rng=np.random.default_rng(1), spread=0.0
+    )["y"]
+    assert max(len(np.unique(row.round(9))) for row in y) <= 2
+
+
+def test_sources_take_turns_or_follow_each_other():
+    """By the number of times that the smaller observations, of component one mostly, change."""
+    y = simulate_heterogeneous(
+        make_transparent_model(num_obs=200), 200, rng=np.random.default_rng(1), spread=1.0
+    )["y"]
+    number = np.array([len(np.unique(row)) for row in y.round(9)])
+    assert number.max() > 4  # two components times several sources
+    assert (number == 2).sum() > 10  # parameters that do not vary
+    first = [row[row <= np.median(row)] for row in y[number > 4]]
+    changes = np.array([np.mean(np.diff(row) != 0) for row in first])
+    assert changes.min() < 0.1
+    assert changes.max() > 0.4
+
+
+def test_heterogeneous_data_stay_within_the_mean_of_two_priors():
+    """(1 - s) theta + s theta' with the largest s: between the smallest and the largest draw."""
+    model = make_transparent_model()
+    y = simulate_heterogeneous(model, 100, rng=np.random.default_rng(2), spread=0.5)["y"]
+    assert np.abs(y).max() < 4.5
+
+
+@pytest.mark.parametrize("model", [abm.GaussianHMM(), abm.GaussianMixture()])
+def test_replicates_keep_their_masks(model):
+    data = simulate_heterogeneous(model, 5, rng=np.random.default_rng(3))
+    assert "z" not in data
+    if "replicate_mask" in data:
+        assert np.all((data["y"] == 0) == ~data["replicate_mask"])
+    model.check_data(data)
+
+
+def test_a_spread_that_is_no_share_is_refused():
+    with pytest.raises(ValueError, match=r"spread: expected a share in \[0, 1\], got 1.5"):
+        simulate_heterogeneous(
+            make_transparent_model(), 2, rng=np.random.default_rng(1), spread=1.5
+        )
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+def test_labels_are_draws_of_the_exact_posterior(workflow, labelled):
+    """Means of parameters and indicators, against importance sampling with other draws."""
+    block = labelled.blocks[0]
+    data = {name: block[name] for name in ("y", "replicate_mask")}
+    posterior = workflow.sample(conditions=data, num_samples=4000, seed=5)
+    exact = diagnostics.importance(posterior).correct(posterior)
+    for name in workflow.model.parameter_names:
+        error = (block[name].mean(axis=1) - exact.mean()[name]) / exact.std()[name]
+        assert np.abs(error).max() < 0.3
+        assert np.sqrt(np.mean(error**2)) < 0.1
+    difference = block["z"].mean(axis=1) - exact.mean_smoothing()[..., 1]
+    assert np.sqrt(np.mean(difference**2)) < 0.03
+
+
+def test_draws_of_the_network_itself_are_further_away(workflow, labelled):
+    """What all this is for: on such data the network's own means are off."""
+    data = {name: labelled.blocks[0][name] for name in ("y", "replicate_mask")}
+    posterior = workflow.sample(conditions=data, num_samples=4000, seed=5)
+    exact = diagnostics.importance(posterior).correct(posterior)
+    error = (posterior.mean()["means"] - exact.mean()["means"]) / exact.std()["means"]
+    assert np.abs(error).max() > 0.1
+
+
+def test_every_data_set_is_kept_or_counted(labelled):
+    assert labelled.num_datasets + labelled.num_rejected == 24
+    assert [block["z"].shape[1:] for block in labelled.blocks] == [(400, 100)] * 2
+
+
+def test_where_the_network_blows_up_the_data_set_is_left_out(workflow, monkeypatch):
+    estimator = workflow.estimator
+    draw = estimator._draw_standardized
+
+    def blown_up(summary, num_samples, seed):
+        draws = draw(summary, num_samples, seed)
+        if len(draws) == 16:
+            estimator.lost = float(np.asarray(summary)[3, 0])
+        lost = np.asarray(summary)[:, 0] == estimator.lost
+        draws[lost] = 1e20
+        return draws
+
+    monkeypatch.setattr(estimator, "_draw_standardized", blown_up)
+    data = heterogeneous_data(workflow, 16, seed=1)
+    assert data.num_rejected >= 1
+    del estimator.lost
+
+
+def test_the_same_seed_gives_the_same_data(workflow):
+    first, second = (heterogeneous_data(workflow, 8, seed=2, block_size=4) for _ in range(2))
+    for one, other in zip(first.blocks, second.blocks, strict=True):
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_numbers_are_checked(workflow):
+    with pytest.raises(ValueError, match="num_datasets: expected a positive integer, got 0"):
+        heterogeneous_data(workflow, 0, seed=1)
+    with pytest.raises(ValueError, match=r"num_draws: expected a positive integer, got 2\.5"):
+        heterogeneous_data(workflow, 8, seed=1, num_draws=2.5)
+    with pytest.raises(ValueError, match="num_samples: expected at least 25, got 10"):
+        heterogeneous_data(workflow, 8, seed=1, num_samples=10)
+
+
+def test_a_model_without_a_likelihood_is_refused():
+    workflow = abm.MixtureWorkflow(make_transparent_model(), seed=1)
+    with pytest.raises(ValueError, match="log_prior"):
+        heterogeneous_data(workflow, 4, seed=1)
+
+
+def test_an_untrained_network_is_refused():
+    workflow = abm.MixtureWorkflow(abm.GaussianMixture(num_obs=300, num_reps=5), seed=1)
+    with pytest.raises(ValueError, match=r"Pareto k above 0\.7; train it first"):
+        heterogeneous_data(workflow, 4, seed=1, num_samples=100)
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def test_half_of_a_batch_comes_from_the_store(workflow, labelled):
+    batch = labelled.simulate(40, rng=np.random.default_rng(4))
+    stored = np.concatenate([block["y"] for block in labelled.blocks]).sum(axis=(1, 2))
+    found = np.isin(batch["y"].sum(axis=(1, 2)), stored)
+    assert found.sum() == 20
+    assert 0 < found[:20].sum() < 20  # shuffled
+    again = labelled.simulate(40, rng=np.random.default_rng(4))
+    assert all(np.array_equal(batch[name], again[name]) for name in batch)
+
+
+def test_parameters_and_indicators_of_a_stored_data_set_belong_together(labelled):
+    batch = labelled.simulate(40, rng=np.random.default_rng(4))
+    block = labelled.blocks[0]
+    totals = block["y"].sum(axis=(1, 2))
+    for row, total in enumerate(batch["y"].sum(axis=(1, 2))):
+        for index in np.flatnonzero(totals == total):
+            draw = np.flatnonzero((block["means"][index] == batch["means"][row]).all(axis=1))
+            assert any(np.array_equal(block["z"][index, i], batch["z"][row]) for i in draw)
+
+
+def test_sizes_of_fresh_data_are_those_of_the_stored():
+    workflow = abm.load_pretrained("gaussian_mixture")
+    data = heterogeneous_data(workflow, 12, seed=1, block_size=4)
+    sizes = {data.simulate(6, rng=np.random.default_rng(i))["y"].shape for i in range(20)}
+    assert sizes == {(6, *block["y"].shape[1:]) for block in data.blocks}
+
+
+def test_training_on_a_simulator_of_ones_own(labelled):
+    """The model itself changes nothing; other data do."""
+
+    def losses(simulator):
+        workflow = abm.MixtureWorkflow(abm.GaussianHMM(num_obs=100), seed=1)
+        workflow.fit_online(1, 2, 8, simulator=simulator, verbose=0)
+        return workflow.losses["loss"]
+
+    assert losses(None) == losses(abm.GaussianHMM(num_obs=100))
+    assert losses(None) != losses(labelled)
+
+
+def test_it_says_what_it_holds(labelled):
+    assert isinstance(labelled, HeterogeneousData)
+    assert repr(labelled).startswith("HeterogeneousData(GaussianHMM, num_datasets=")
