@@ -12,6 +12,7 @@ from scipy.stats import beta, chisquare, kstest, norm
 
 import abmtools as abm
 from abmtools import GaussianHMM, MixtureWorkflow
+from abmtools.networks import SequenceClassifier
 from abmtools.stan import sample
 
 STAY, MEANS = np.array([[0.8, 0.7]]), np.array([[-0.8, 0.5]])
@@ -252,6 +253,14 @@ def test_mixtures_have_no_paths(workflow):
             use()
     with pytest.raises(ValueError, match=r"filtering: the observations .* have no order"):
         mixture.filtering({"y": data["y"]}, posterior.parameters)
+
+
+def test_a_sequence_classifier_has_no_scores(model):
+    workflow = MixtureWorkflow(model, sequence_classifier=SequenceClassifier(2), seed=1)
+    data = workflow.simulate(1, num_obs=12)
+    parameters = {name: data[name][:, None] for name in ("stay", "means")}
+    with pytest.raises(ValueError, match="scores: the networks have a sequence classifier"):
+        workflow.scores({name: data[name] for name in ("y", "replicate_mask")}, parameters)
 
 
 # --- training -----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from abmtools import (
     MixtureModel,
     MixturePosterior,
     MixtureWorkflow,
+    diagnostics,
     positive,
 )
 from abmtools.inference import checkpoint
@@ -177,6 +178,20 @@ def test_progress_bar_shows_both_losses(small_model, capsys):
     shown = capsys.readouterr().out
     assert "posterior_loss" in shown
     assert "membership_loss" in shown
+
+
+def test_scores_make_membership(workflow, rng):
+    """With the structure's weights; where an observation is masked, by those alone."""
+    data = workflow.model.simulate(3, rng=rng, num_obs=12, num_reps=2)
+    given = {"y": data["y"], "mask": np.arange(36).reshape(3, 12) % 5 > 0}
+    parameters = {
+        name: np.repeat(x, 2, axis=1) for name, x in true_parameters(workflow, data).items()
+    }
+    scores = workflow.scores(given, parameters)
+    assert scores.shape == (3, 2, 12, 2)
+    assert not scores[~np.broadcast_to(given["mask"][:, None], (3, 2, 12))].any()
+    expected = softmax(np.log(parameters["weights"])[:, :, None] + scores, axis=-1)
+    np.testing.assert_allclose(workflow.membership(given, parameters), expected, atol=1e-5)
 
 
 # --- repeating and resuming -------------------------------------------------------------------
@@ -785,6 +800,24 @@ def test_arviz_of_one_data_set(posterior):
     assert list(summary.index) == ["weights[0]", "weights[1]", "means[0]", "means[1]"]
     by_hand = posterior.parameters["means"][2].mean(axis=0)
     np.testing.assert_allclose(summary["mean"].astype(float)[2:], by_hand, atol=0.06)
+
+
+def test_pandas_table(posterior):
+    table = posterior.to_pandas()
+    assert list(table) == ["weights[0]", "weights[1]", "means[0]", "means[1]"]
+    assert table.index.names == ["dataset", "draw"]
+    np.testing.assert_array_equal(table.loc[3, "means[1]"], posterior.parameters["means"][3, :, 1])
+    assert len(table) == 5 * 60
+
+
+def test_pandas_table_of_scalars_and_weights():
+    workflow = MixtureWorkflow(lognormal_model(), seed=1)
+    posterior = workflow.sample(conditions=workflow.simulate(2), num_samples=30, seed=1)
+    weighted = diagnostics.importance(posterior).correct(posterior)
+    table = weighted.to_pandas()
+    for name, shape in workflow.model.parameter_shapes.items():
+        assert (name in table) == (shape == ())
+    np.testing.assert_allclose(table["weight"].groupby("dataset").sum(), 1)
 
 
 def test_netcdf_round_trip(posterior, tmp_path):

@@ -328,7 +328,10 @@ def test_calibration(calibrated, difference):
         points = np.column_stack([line.get_xdata(), line.get_ydata()])
         assert np.mean([band.contains_point(p, radius=1e-6) for p in points[1:-1]]) >= 0.75
     given = plt.subplots()[1]
-    assert plots.calibration(calibrated, ax=given) is given
+    assert plots.calibration(calibrated, labels=["a", "b", "c"], ax=given) is given
+    assert legend_texts(given) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="labels: expected 3, one a component, got 2"):
+        plots.calibration(calibrated, labels=["a", "b"])
 
 
 def test_calibration_leaves_empty_bins_out():

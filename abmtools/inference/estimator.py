@@ -310,19 +310,33 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
             smoothing, also ``"filtering"``, q(z_t = k | y_{1:t}, theta), and the ``"scores"`` from
             which paths are drawn, of the same shape.
         """
+        adapted, u, parameters = self._adapt(conditions, u)
+        if self.sequence_classifier is not None:
+            codes = self.codes(adapted["summary_variables"])
+            features = self.parameter_features(u, parameters)
+            return self._classify(codes, features, adapted.get("summary_mask"))
+        found = self._structured(self._scores_at(adapted, u, parameters), parameters)
+        return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
+
+    @without_gradients
+    def emission_scores(self, conditions: dict, u: np.ndarray) -> np.ndarray:
+        """The scorer's f_k(y_i, theta) at u, (B, S, D), for checked data: (B, S, N, K)."""
+        return keras.ops.convert_to_numpy(self._scores_at(*self._adapt(conditions, u)))
+
+    def _adapt(self, conditions: dict, u: np.ndarray) -> tuple:
+        """Adapted data, u as a tensor, and its parameters."""
         adapted = self.adapter(conditions, strict=False)
         u = keras.ops.convert_to_tensor(u, dtype="float32")
-        parameters = self.constrain(u, adapted.get("bounds"))
+        return adapted, u, self.constrain(u, adapted.get("bounds"))
+
+    def _scores_at(self, adapted: dict, u, parameters):
+        """Scores at (B, S) parameter vectors."""
         codes = self.codes(adapted["summary_variables"])
-        features = self.parameter_features(u, parameters)
+        scores = self.emission_scorer(codes, self.parameter_features(u, parameters))
         mask = adapted.get("summary_mask")
-        if self.sequence_classifier is not None:
-            return self._classify(codes, features, mask)
-        scores = self.emission_scorer(codes, features)
-        if mask is not None:  # a missing observation says nothing about its component
-            scores = scores * mask[:, None, :, None]
-        found = self._structured(scores, parameters)
-        return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
+        if mask is None:
+            return scores
+        return scores * mask[:, None, :, None]  # a missing observation says nothing
 
     def _structured(self, scores, parameters) -> dict:
         """Membership, and for a chain filtering and scores, by the model's structure."""

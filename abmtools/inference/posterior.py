@@ -325,3 +325,35 @@ class MixturePosterior:
             attrs={"inference_library": "abmtools"},
             log_weights=None if self.log_weights is None else self.log_weights.T[None],
         )
+
+    def to_pandas(self):
+        """Draws of the parameters as a table, with a column for each number.
+
+        Columns are ``stay[0]``, ``stay[1]``, ``threshold[0]`` and so on, rows are indexed by
+        ``dataset`` and ``draw``. Draws with weights have a further column ``weight``.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Examples
+        --------
+        >>> import abmtools as abm
+        >>> workflow = abm.load_pretrained("gaussian_hmm")
+        >>> data = workflow.simulate(2, num_obs=100, num_reps=3)
+        >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=500, seed=1)
+        >>> posterior.to_pandas().groupby("dataset").mean().shape
+        (2, 4)
+        """
+        import pandas as pd
+
+        columns = {
+            f"{name}[{', '.join(map(str, index))}]" if index else name: x[(..., *index)].ravel()
+            for name, x in self.parameters.items()
+            for index in np.ndindex(x.shape[2:])
+        }
+        if self.log_weights is not None:
+            columns["weight"] = self.weights.ravel()
+        rows = [range(self.num_datasets), range(self.num_samples)]
+        index = pd.MultiIndex.from_product(rows, names=["dataset", "draw"])
+        return pd.DataFrame(columns, index=index)

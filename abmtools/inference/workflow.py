@@ -287,6 +287,28 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         data = self.model.check_data(data)
         return self._indicators(data, self.model.unconstrain(parameters, data))["filtering"]
 
+    def scores(self, data, parameters) -> np.ndarray:
+        """Learned scores f_k(y_i, theta), (B, S, N, K), at parameters {name: (B, S, ...)}.
+
+        They approximate log p(y_i | z_i = k, theta) up to a constant for each observation, so that
+        only differences between components mean something; zero where an observation is masked.
+
+        Raises
+        ------
+        ValueError
+            If a sequence classifier takes the place of a scorer.
+        """
+        if self.estimator.emission_scorer is None:
+            raise ValueError("scores: the networks have a sequence classifier and no scorer.")
+        data = self.model.check_data(data)
+        u = self.model.unconstrain(parameters, data)
+        size = datasets_at_once(data, PROBABILITIES_AT_ONCE, u.shape[1] * data["y"].shape[1])
+        parts = []
+        for start in range(0, len(u), size):
+            part = {key: value[start : start + size] for key, value in data.items()}
+            parts.append(self.estimator.emission_scores(part, u[start : start + size]))
+        return np.concatenate(parts)
+
 
 def datasets_at_once(data: dict, limit: float = np.inf, per_dataset: int = 1) -> int:
     """How many data sets stay within a limit and within that on observations; at least one."""

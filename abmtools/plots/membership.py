@@ -125,7 +125,7 @@ def membership_scatter(posterior, reference, *, labels=("amortized", "Stan"), ax
 
 
 @styled
-def calibration(result: MembershipCalibration, *, difference: bool = False, ax=None):
+def calibration(result: MembershipCalibration, *, difference: bool = False, labels=None, ax=None):
     """Reliability of membership: how often a component was true, against its probability.
 
     Parameters
@@ -135,6 +135,8 @@ def calibration(result: MembershipCalibration, *, difference: bool = False, ax=N
     difference : bool
         Draw how often minus probability, on a scale that shows it. The shaded bands then hold 95 %
         of what calibrated probabilities would give in each bin; else they are around the diagonal.
+    labels : sequence of str, optional
+        Names of the components; their numbers by default.
     ax : Axes, optional
 
     Returns
@@ -145,12 +147,18 @@ def calibration(result: MembershipCalibration, *, difference: bool = False, ax=N
     ------
     TypeError
         If result is something else.
+    ValueError
+        If there are not as many labels as components.
     """
     if not isinstance(result, MembershipCalibration):
         raise TypeError(
             f"result: expected a MembershipCalibration, got {type(result).__name__}; see "
             "abmtools.diagnostics.membership_calibration."
         )
+    num_components = len(result.counts)
+    labels = [f"component {k}" for k in range(num_components)] if labels is None else labels
+    if len(labels) != num_components:
+        raise ValueError(f"labels: expected {num_components}, one a component, got {len(labels)}.")
     own_figure, ax = ax is None, new_axes(ax, width=3.8 + difference, height=3.8)
     ends = [0, 0] if difference else [0, 1]
     ax.plot([0, 1], ends, color=ROLES["prior"], linewidth=0.8, zorder=1)
@@ -163,7 +171,7 @@ def calibration(result: MembershipCalibration, *, difference: bool = False, ax=N
         base = p if difference else 0
         color = component_color(k)
         ax.fill_between(p, low - base, high - base, color=color, alpha=0.13, linewidth=0, zorder=1)
-        ax.plot(p, share - base, "o-", color=color, markersize=4, label=f"component {k}")
+        ax.plot(p, share - base, "o-", color=color, markersize=4, label=labels[k])
     ax.set(xlim=(-0.02, 1.02), xlabel="membership probability", ylabel="share of true components")
     if difference:
         ax.set_ylabel("share of true components − probability")
