@@ -21,6 +21,7 @@ Functions and items travel by cloudpickle, so that those of a notebook may be us
 
 import functools
 import logging
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
@@ -29,7 +30,7 @@ from queue import SimpleQueue
 import cloudpickle
 from tqdm.auto import tqdm
 
-__all__ = ["JobsError", "run_jobs"]
+__all__ = ["JobsError", "num_cores", "run_jobs"]
 
 logger = logging.getLogger(__name__)
 
@@ -215,3 +216,10 @@ def _submit(executor: Executor, call: Callable, item) -> Future:
         future = Future()
         future.set_exception(error)
         return future
+
+
+def num_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

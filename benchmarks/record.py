@@ -9,7 +9,6 @@ replace that part only.
 
 import json
 import math
-import os
 import platform
 import subprocess
 import time
@@ -19,6 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+
+from abmtools.jobs import num_cores
 
 __all__ = ["Report", "Target", "make_table", "markdown", "not_run"]
 
@@ -161,10 +162,9 @@ def machine() -> dict:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
     return {
         "processor": names[0] if names else platform.processor() or platform.machine(),
-        "cores": len(usable),
+        "cores": num_cores(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

@@ -45,9 +45,11 @@ from abmtools.diagnostics import (
 from abmtools.inference import MixtureComparisonWorkflow, make_muon
 from abmtools.inference.checkpoint import load_weights, save_weights
 from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
+from abmtools.jobs import num_cores
 from abmtools.structures.recursions import on_gpu
 
 TRAINING = "training.json"  # beside the weights, until there is a card
+NUM_FRESH = 1024  # heterogeneous data sets that measure a second training
 
 BUDGETS = {
     "component_count": {
@@ -63,7 +65,7 @@ BUDGETS = {
         "epochs": 45,
         "num_batches_per_epoch": 2000,
         "batch_size": 64,
-        "heterogeneous": {"num_datasets": 51200, "learning_rate": 1e-3, "epochs": 15},
+        "heterogeneous": {"num_datasets": 51200, "learning_rate": 7e-4, "epochs": 14},
     },
     "gaussian_mixture": {
         "seed": 2025,
@@ -119,13 +121,13 @@ class Log(keras.callbacks.Callback):
 
 
 def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | None = None):
-    """Train, or go on with training; return the workflow, the seconds it took and its losses.
+    """Train, or go on with training; return the workflow and what to record of its training.
 
     With the file of weights, beside which their card lies, only the second training remains.
     """
     workflow = ARCHITECTURES[name](seed=budget["seed"])
     folder.mkdir(parents=True, exist_ok=True)
-    seconds, finished, losses = 0.0, [], {}
+    seconds, finished, losses, record = 0.0, [], {}, {}
     if weights is None:
         for part, network in parts(workflow).items():
             epochs = budget["epochs"][part] if part else budget["epochs"]
@@ -139,15 +141,30 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
         first = json.loads((weights.parent / "card.json").read_text())
         workflow.num_fits, seconds, losses[""] = 1, first["seconds"], first["curve"]
     if "heterogeneous" in budget:
-        start = time.perf_counter()
-        own = budget | budget["heterogeneous"]
-        data = simulate_heterogeneous_data(workflow, own)
-        seconds += time.perf_counter() - start
-        seconds += fit(workflow, folder, f"{name}_heterogeneous", own, finished, simulator=data)
+        seconds += train_again(workflow, folder, name, budget, finished, record)
         losses["heterogeneous"] = workflow.losses
     for path in finished:
         path.unlink()
-    return workflow, seconds, losses
+    return workflow, record | {"seconds": round(seconds), "losses": losses}
+
+
+def train_again(
+    workflow, folder: Path, name: str, budget: dict, finished: list[Path], record: dict
+) -> float:
+    """The second training, half on heterogeneous data; its seconds. The gap on fresh ones before
+    and after goes into the record."""
+    start, own = time.perf_counter(), budget | budget["heterogeneous"]
+    data = simulate_heterogeneous_data(workflow, own["num_datasets"], own["seed"])
+    seconds = time.perf_counter() - start
+    fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, own["seed"] + 1)
+    gaps = {"before": fresh.gap(workflow)}
+    seconds += fit(workflow, folder, f"{name}_heterogeneous", own, finished, simulator=data)
+    gaps["after"] = fresh.gap(workflow)
+    record["heterogeneous_gap"] = {
+        "num_datasets": fresh.num_datasets,
+        **{when: round(float(gap.mean()), 4) for when, gap in gaps.items()},
+    }
+    return seconds
 
 
 def fit(network, folder: Path, label: str, budget: dict, finished: list[Path], **options) -> float:
@@ -166,16 +183,17 @@ def fit(network, folder: Path, label: str, budget: dict, finished: list[Path], *
     return sum(float(line) for line in timing.read_text().split())
 
 
-def simulate_heterogeneous_data(workflow, budget: dict):
-    """In a process on torch: data sets of many sizes, and each by few large operations."""
-    backend = os.environ["KERAS_BACKEND"]
-    os.environ["KERAS_BACKEND"] = "torch"
-    workers = os.cpu_count() if on_gpu() else 1
+def simulate_heterogeneous_data(workflow, num_datasets: int, seed: int):
+    """In processes on torch and CPUs: many sizes, for each of which JAX would compile."""
+    workers = num_cores()
+    before = dict(os.environ)
+    os.environ |= {"KERAS_BACKEND": "torch", "CUDA_VISIBLE_DEVICES": ""}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         data = abmtools.heterogeneous_data(
-            workflow, budget["num_datasets"], seed=budget["seed"], executor=pool, progress=True
+            workflow, num_datasets, seed=seed, executor=pool, progress=True
         )
-    os.environ["KERAS_BACKEND"] = backend
+    os.environ.clear()
+    os.environ |= before
     print(data, flush=True)
     return data
 
@@ -199,11 +217,11 @@ def parts(workflow) -> dict:
     return {"comparison": workflow, **own}
 
 
-def record_training(name: str, workflow, budget: dict, seconds: float, losses: dict) -> dict:
+def record_training(name: str, workflow, budget: dict, results: dict) -> dict:
     """The part of the card that only the process which trained knows."""
     packages = ("bayesflow", "keras", keras.backend.backend(), "numpy")
     versions = {"abmtools": abmtools.__version__} | {x: version(x) for x in packages}
-    networks = parts(workflow)
+    networks, losses = parts(workflow), results.pop("losses")
     return {
         "name": name,
         "model": workflow.model.name,
@@ -212,11 +230,11 @@ def record_training(name: str, workflow, budget: dict, seconds: float, losses: d
         "architecture": _each(networks, _architecture),
         "budget": budget | {"optimizer": "Muon", "num_datasets": _num_datasets(budget)},
         "hardware": f"{platform.machine()}, {_devices()}",
-        "seconds": round(seconds),
         "versions": versions,
         "python": platform.python_version(),
         "final_losses": _plain(losses, lambda values: round(values[-1], 5)),
         "curve": _plain(losses, lambda values: [round(x, 4) for x in values]),
+        **results,
     }
 
 
@@ -386,9 +404,9 @@ def main() -> None:
         budget["heterogeneous"] = second | shortened
     checkpoints = Path(os.environ.get("CHECKPOINTS", tempfile.gettempdir()))
     with make_pool(arguments.workers) as executor:
-        workflow, *results = train(name, checkpoints, budget, executor, arguments.second)
+        workflow, results = train(name, checkpoints, budget, executor, arguments.second)
     save_weights(workflow, folder / "weights.npz")
-    record = record_training(name, workflow, budget, *results)
+    record = record_training(name, workflow, budget, results)
     (folder / TRAINING).write_text(json.dumps(record))
     # Data sets of all sizes: a backend that compiles would compile for each of them.
     again = [sys.executable, __file__, "--model", name, "--output", str(folder), "--card"]

@@ -70,6 +70,15 @@ def test_a_process_that_has_ended_has_nothing():
     assert chapter_costs.peak_and_files(process.pid) == (0, 0)
 
 
+def test_a_kernel_that_was_there_before_does_not_count(start, monkeypatch):
+    monkeypatch.setattr(chapter_costs, "is_kernel", lambda process: True)
+    start(201 * MB)
+    with chapter_costs.Watch() as watch:
+        own = chapter_costs.measure(start(51 * MB))
+        time.sleep(3 * chapter_costs.INTERVAL)
+    assert watch.peak == pytest.approx(own, rel=0.05)
+
+
 @pytest.fixture
 def app(tmp_path):
     environment = types.SimpleNamespace(

@@ -104,6 +104,17 @@ def test_draws_of_the_network_itself_are_further_away(workflow, labelled):
     assert np.abs(error).max() > 0.1
 
 
+def test_the_gap_is_that_of_importance_sampling(workflow, labelled):
+    """The divergence, estimated by other draws: mean of w log w with weights of mean one."""
+    data = {name: labelled.blocks[0][name] for name in ("y", "replicate_mask")}
+    posterior = workflow.sample(conditions=data, num_samples=4000, seed=5)
+    log_weights = diagnostics.importance(posterior).log_weights
+    expected = (np.exp(log_weights) * (log_weights + np.log(4000))).sum(axis=1)
+    np.testing.assert_allclose(labelled.gap(workflow)[:16], expected, atol=0.06)
+    untrained = abm.MixtureWorkflow(abm.GaussianHMM(), seed=1)
+    assert (labelled.gap(untrained) > 1).all()
+
+
 def test_every_data_set_is_kept_or_counted(labelled):
     assert labelled.num_datasets + labelled.num_rejected == 24
     assert [block["z"].shape[1:] for block in labelled.blocks] == [(400, 100)] * 2

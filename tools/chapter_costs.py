@@ -57,10 +57,11 @@ def is_kernel(process: psutil.Process) -> bool:
 
 
 class Watch:
-    """The largest memory of the kernels of this process, while a block of code runs."""
+    """The largest memory of the kernels that this process starts while a block of code runs."""
 
     def __enter__(self):
         self.peak, self.stop = 0, threading.Event()
+        self.before = set(psutil.Process().children())  # the last page's may be about to end
         self.thread = threading.Thread(target=self._look, daemon=True)
         self.thread.start()
         return self
@@ -71,7 +72,8 @@ class Watch:
 
     def _look(self) -> None:
         while not self.stop.wait(INTERVAL):
-            for process in filter(is_kernel, psutil.Process().children()):
+            started = set(psutil.Process().children()) - self.before
+            for process in filter(is_kernel, started):
                 try:
                     self.peak = max(self.peak, measure(process))
                 except psutil.NoSuchProcess:

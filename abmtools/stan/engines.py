@@ -26,6 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..jobs import num_cores
+
 __all__ = ["ENGINES", "MAX_TREE_DEPTH", "Fit", "Program", "Settings", "run", "select_engine"]
 
 MAX_TREE_DEPTH = 10
@@ -99,7 +101,7 @@ class Settings:
     @property
     def parallel_chains(self) -> int:
         """Chains that run at once: `cores`, or the cores that this process may use."""
-        return min(self.chains, self.cores or _available_cores())
+        return min(self.chains, self.cores or num_cores())
 
 
 def run(engine: str, program: Program, data: Mapping, settings: Settings) -> Fit:
@@ -283,12 +285,6 @@ def _first_installed() -> str:
 def _refresh(settings: Settings) -> int:
     """Iterations between progress reports: ten a chain."""
     return max(1, (settings.warmup + settings.draws) // 10)
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_integer(name: str, value, low: float, high: float) -> None:
