@@ -9,6 +9,7 @@ replace that part only.
 
 import json
 import math
+import os
 import platform
 import subprocess
 import time
@@ -18,8 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-
-from abmtools.jobs import num_cores
 
 __all__ = ["Report", "Target", "make_table", "markdown", "not_run"]
 
@@ -162,9 +161,10 @@ def machine() -> dict:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
     return {
         "processor": names[0] if names else platform.processor() or platform.machine(),
-        "cores": num_cores(),
+        "cores": len(usable),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
