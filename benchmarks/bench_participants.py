@@ -147,6 +147,11 @@ def main(folder: Path | None) -> None:
         for column, (what, target) in TARGETS.items():
             report.add(f"participants, {what}", table[column].max(), at_most=target)
         report.add(
+            "participants with all means within 0.5 sd, as drawn",
+            (table["mean"] <= TARGETS["mean"][1]).sum(),
+            unit=f"of {len(table)}",
+        )
+        report.add(
             "participants with Pareto k < 0.7",
             (table["k"] < 0.7).sum(),
             unit=f"of {len(table)}",

@@ -277,6 +277,31 @@ def test_trained_networks_are_found_through_the_variable(retrained, monkeypatch)
     assert not all(np.array_equal(a, b) for a, b in pairs)
 
 
+def test_a_second_training_on_heterogeneous_data(tmp_path, monkeypatch):
+    """It goes on from weights with a card, and the new card tells of both."""
+    train, first = load_train(), weights_folder("gaussian_hmm")
+    card = json.loads((first / "card.json").read_text(encoding="utf-8"))
+    sizes = {"num_batches_per_epoch": 2, "batch_size": 4}
+    budget = card["budget"] | sizes | {"epochs": 1}
+    budget["heterogeneous"] = {"num_datasets": 8, "learning_rate": 1e-4, "epochs": 3}
+    monkeypatch.setitem(train.BUDGETS, "gaussian_hmm", budget)
+    monkeypatch.setattr(train, "NUM_FRESH", 6)
+    monkeypatch.setattr(train, "distance_to_exact", lambda workflow, simulated: {})
+    monkeypatch.setenv("CHECKPOINTS", str(tmp_path / "checkpoints"))
+    arguments = ["--second", str(first / "weights.npz"), "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["train.py", "--model", "gaussian_hmm", *arguments])
+    environment = dict(os.environ)
+    train.main()
+    assert dict(os.environ) == environment
+    found = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))
+    assert found["curve"]["loss"] == card["curve"]["loss"]
+    assert len(found["curve"]["heterogeneous"]["loss"]) == 3
+    assert 0 < found["heterogeneous_gap"]["num_datasets"] <= 6
+    assert found["seconds"] >= card["seconds"]
+    assert found["budget"]["num_datasets"] == 4 * 2 * 4
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
 def test_a_network_that_is_not_in_the_folder_is_an_error(tmp_path, monkeypatch):
     """The package's own would be a quiet answer to another question."""
     monkeypatch.setenv("ABMTOOLS_WEIGHTS", str(tmp_path))
