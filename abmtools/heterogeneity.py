@@ -23,7 +23,7 @@ have the indicators of one :math:`\theta`, and observations from several,
 in turns or one after the other, by weights that are drawn, too. The spread s is uniform, and some
 parameters do not vary at all. A mean of parameters has to be possible itself; for all constraints
 of `abmtools` it is. Half of these data sets have strays besides: a few observations in a hundred,
-from :math:`\theta'_j` itself. Nothing moves a posterior as far as these do.
+from :math:`\theta'_j` itself.
 
 References
 ----------
@@ -39,6 +39,7 @@ import numpy as np
 
 from .diagnostics.importance_sampling import MIN_SAMPLES, log_ratio, weigh
 from .inference.padding import pad_to_few_sizes
+from .inference.simulation import make_blocks
 from .jobs import run_jobs
 from .models.data import KEYS
 from .structures.categorical import draw_categorical, draw_systematic
@@ -194,18 +195,13 @@ def heterogeneous_data(
     ...     1, num_batches_per_epoch=2, batch_size=4, simulator=data, verbose=0
     ... )
     """
-    numbers = {
-        "num_datasets": num_datasets,
-        "block_size": block_size,
-        "num_draws": num_draws,
-    }
-    for name, value in numbers.items():
-        if not (isinstance(value, int | np.integer) and value >= 1):
-            raise ValueError(f"{name}: expected a positive integer, got {value!r}.")
-    if num_samples < MIN_SAMPLES:
-        raise ValueError(f"num_samples: expected at least {MIN_SAMPLES}, got {num_samples}.")
-    starts = range(0, num_datasets, block_size)
-    blocks = [(b, min(block_size, num_datasets - start)) for b, start in enumerate(starts)]
+    blocks = make_blocks(num_datasets, block_size)
+    for name, value, least in [
+        ("num_samples", num_samples, MIN_SAMPLES),
+        ("num_draws", num_draws, 1),
+    ]:
+        if not (isinstance(value, int | np.integer) and value >= least):
+            raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}.")
     make = functools.partial(_make_block, workflow, seed, num_samples, num_draws)
     jobs = {"executor": executor, "retries": retries, "progress": progress}
     blocks = run_jobs(make, blocks, **jobs, what="heterogeneous data")

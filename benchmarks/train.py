@@ -25,6 +25,7 @@ from contextlib import nullcontext
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import patch
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault(
@@ -78,6 +79,7 @@ BUDGETS = {
         "seed": 2025,
         "learning_rate": 2.5e-3,
         "epochs": 60,
+        "constant_reps": 0.25,  # of `GaussianHMM`
         "num_batches_per_epoch": 2000,
         "batch_size": 64,
     },
@@ -96,10 +98,6 @@ BUDGETS = {
         "batch_size": 64,
     },
 }
-
-# What simulates training data where that is not the workflow's own model: a quarter of the
-# sequences have the same number of replicates everywhere, as those of most readers will have.
-SIMULATORS = {"gaussian_hmm": abmtools.GaussianHMM(constant_reps=0.25)}
 
 
 class Log(keras.callbacks.Callback):
@@ -133,7 +131,7 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
             epochs = budget["epochs"][part] if part else budget["epochs"]
             own = budget | {"epochs": epochs}
             label = f"{name}{part and '_' + part}"
-            options = {"executor": executor, "simulator": SIMULATORS.get(label)}
+            options = {"executor": executor, "simulator": make_simulator(budget)}
             seconds += fit(network, folder, label, own, finished, **options)
             losses[part] = network.losses
     else:
@@ -141,7 +139,8 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
         first = json.loads((weights.parent / "card.json").read_text())
         workflow.num_fits, seconds, losses[""] = 1, first["seconds"], first["curve"]
     if "heterogeneous" in budget:
-        seconds += train_again(workflow, folder, name, budget, finished, record)
+        again, record = train_again(workflow, folder, name, budget, finished)
+        seconds += again
         losses["heterogeneous"] = workflow.losses
     for path in finished:
         path.unlink()
@@ -149,10 +148,9 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
 
 
 def train_again(
-    workflow, folder: Path, name: str, budget: dict, finished: list[Path], record: dict
-) -> float:
-    """The second training, half on heterogeneous data; its seconds. The gap on fresh ones before
-    and after goes into the record."""
+    workflow, folder: Path, name: str, budget: dict, finished: list[Path]
+) -> tuple[float, dict]:
+    """The second training, half on heterogeneous data; its seconds, and the gap on fresh ones."""
     start, own = time.perf_counter(), budget | budget["heterogeneous"]
     data = simulate_heterogeneous_data(workflow, own["num_datasets"], own["seed"])
     seconds = time.perf_counter() - start
@@ -160,11 +158,8 @@ def train_again(
     gaps = {"before": fresh.gap(workflow)}
     seconds += fit(workflow, folder, f"{name}_heterogeneous", own, finished, simulator=data)
     gaps["after"] = fresh.gap(workflow)
-    record["heterogeneous_gap"] = {
-        "num_datasets": fresh.num_datasets,
-        **{when: round(float(gap.mean()), 4) for when, gap in gaps.items()},
-    }
-    return seconds
+    means = {when: round(float(gap.mean()), 4) for when, gap in gaps.items()}
+    return seconds, {"heterogeneous_gap": {"num_datasets": fresh.num_datasets} | means}
 
 
 def fit(network, folder: Path, label: str, budget: dict, finished: list[Path], **options) -> float:
@@ -183,17 +178,20 @@ def fit(network, folder: Path, label: str, budget: dict, finished: list[Path], *
     return sum(float(line) for line in timing.read_text().split())
 
 
+def make_simulator(budget: dict):
+    """What simulates training data; None where that is the workflow's own model."""
+    if "constant_reps" not in budget:
+        return None
+    return abmtools.GaussianHMM(constant_reps=budget["constant_reps"])
+
+
 def simulate_heterogeneous_data(workflow, num_datasets: int, seed: int):
     """In processes on torch and CPUs: many sizes, for each of which JAX would compile."""
-    workers = num_cores()
-    before = dict(os.environ)
-    os.environ |= {"KERAS_BACKEND": "torch", "CUDA_VISIBLE_DEVICES": ""}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(num_cores(), mp_context=get_context("spawn"))
+    with patch.dict(os.environ, {"KERAS_BACKEND": "torch", "CUDA_VISIBLE_DEVICES": ""}), pool:
         data = abmtools.heterogeneous_data(
             workflow, num_datasets, seed=seed, executor=pool, progress=True
         )
-    os.environ.clear()
-    os.environ |= before
     print(data, flush=True)
     return data
 

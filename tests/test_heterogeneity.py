@@ -55,11 +55,15 @@ def test_sources_take_turns_or_follow_each_other():
     assert changes.max() > 0.4
 
 
-def test_heterogeneous_data_stay_within_the_mean_of_two_priors():
-    """(1 - s) theta + s theta' with the largest s: between the smallest and the largest draw."""
-    model = make_transparent_model()
-    y = simulate_heterogeneous(model, 100, rng=np.random.default_rng(2), spread=0.5)["y"]
-    assert np.abs(y).max() < 4.5
+def test_half_of_the_data_sets_have_a_few_strays():
+    """With hardly any spread, these are the observations that are far from the two means."""
+    model = make_transparent_model(num_obs=400)
+    y = simulate_heterogeneous(model, 300, rng=np.random.default_rng(2), spread=1e-6)["y"].round(3)
+    counts = [np.sort(np.unique(row, return_counts=True)[1]) for row in y]
+    share = np.array([1 - count[-2:].sum() / 400 for count in counts])
+    assert share.max() < 0.09  # of a probability of at most 0.05
+    assert abs(np.mean(share < 0.002) - 0.52) < 0.09
+    assert abs(share.mean() - 0.0125) < 0.003
 
 
 @pytest.mark.parametrize("model", [abm.GaussianHMM(), abm.GaussianMixture()])
@@ -95,15 +99,6 @@ def test_labels_are_draws_of_the_exact_posterior(workflow, labelled):
     assert np.sqrt(np.mean(difference**2)) < 0.03
 
 
-def test_draws_of_the_network_itself_are_further_away(workflow, labelled):
-    """What all this is for: on such data the network's own means are off."""
-    data = {name: labelled.blocks[0][name] for name in ("y", "replicate_mask")}
-    posterior = workflow.sample(conditions=data, num_samples=4000, seed=5)
-    exact = diagnostics.importance(posterior).correct(posterior)
-    error = (posterior.mean()["means"] - exact.mean()["means"]) / exact.std()["means"]
-    assert np.abs(error).max() > 0.1
-
-
 def test_the_gap_is_that_of_importance_sampling(workflow, labelled):
     """The divergence, estimated by other draws: mean of w log w with weights of mean one."""
     data = {name: labelled.blocks[0][name] for name in ("y", "replicate_mask")}
@@ -132,9 +127,9 @@ def test_where_the_network_blows_up_the_data_set_is_left_out(workflow, monkeypat
         draws[lost] = 1e20
         return draws
 
+    before = heterogeneous_data(workflow, 16, seed=1).num_rejected
     monkeypatch.setattr(estimator, "_draw_standardized", blown_up)
-    data = heterogeneous_data(workflow, 16, seed=1)
-    assert data.num_rejected >= 1
+    assert heterogeneous_data(workflow, 16, seed=1).num_rejected == before + 1
     del estimator.lost
 
 
@@ -148,9 +143,9 @@ def test_the_same_seed_gives_the_same_data(workflow):
 def test_numbers_are_checked(workflow):
     with pytest.raises(ValueError, match="num_datasets: expected a positive integer, got 0"):
         heterogeneous_data(workflow, 0, seed=1)
-    with pytest.raises(ValueError, match=r"num_draws: expected a positive integer, got 2\.5"):
+    with pytest.raises(ValueError, match=r"num_draws: expected an integer of at least 1, got 2\.5"):
         heterogeneous_data(workflow, 8, seed=1, num_draws=2.5)
-    with pytest.raises(ValueError, match="num_samples: expected at least 25, got 10"):
+    with pytest.raises(ValueError, match="num_samples: expected an integer of at least 25, got 10"):
         heterogeneous_data(workflow, 8, seed=1, num_samples=10)
 
 

@@ -32,6 +32,7 @@ import numpy as np
 from scipy.special import rel_entr, softmax
 from scipy.stats import multivariate_t
 
+from ..models.data import KEYS
 from .exact import log_posterior
 from .importance_sampling import MIN_SAMPLES, weigh
 
@@ -246,8 +247,4 @@ def _parts(batches: list, size: int):
     """A few data sets at a time, without the truth."""
     for batch in batches:
         for start in range(0, len(batch["y"]), size):
-            yield {
-                key: batch[key][start : start + size]
-                for key in ("y", "mask", "replicate_mask")
-                if key in batch
-            }
+            yield {key: batch[key][start : start + size] for key in KEYS if key in batch}

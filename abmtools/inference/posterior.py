@@ -347,11 +347,10 @@ class MixturePosterior:
         """
         import pandas as pd
 
-        columns = {
-            f"{name}[{', '.join(map(str, index))}]" if index else name: x[(..., *index)].ravel()
-            for name, x in self.parameters.items()
-            for index in np.ndindex(x.shape[2:])
-        }
+        from ..diagnostics.draws import scalar_columns
+
+        flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in self.parameters.items()}
+        columns = scalar_columns(flat)
         if self.log_weights is not None:
             columns["weight"] = self.weights.ravel()
         rows = [range(self.num_datasets), range(self.num_samples)]

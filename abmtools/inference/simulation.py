@@ -13,7 +13,7 @@ import numpy as np
 from ..jobs import run_jobs
 from .padding import pad
 
-__all__ = ["simulate_datasets"]
+__all__ = ["make_blocks", "simulate_datasets"]
 
 
 def simulate_datasets(
@@ -67,15 +67,26 @@ def simulate_datasets(
     >>> data["means"].shape, data["y"].shape[0] == data["mask"].shape[0]
     ((600, 3), True)
     """
-    for name, value in {"num_datasets": num_datasets, "block_size": block_size}.items():
-        if not (isinstance(value, int | np.integer) and value >= 1):
-            raise ValueError(f"{name}: expected a positive integer, got {value!r}.")
-    starts = range(0, num_datasets, block_size)
-    blocks = [(b, min(block_size, num_datasets - start)) for b, start in enumerate(starts)]
+    blocks = make_blocks(num_datasets, block_size)
     jobs = {"executor": executor, "retries": retries, "progress": progress}
     simulate = functools.partial(_simulate, model, seed, sizes)
     blocks = run_jobs(simulate, blocks, **jobs, what="simulation")
     return _stack(blocks, replicates=model.num_reps is not None)
+
+
+def make_blocks(num_datasets: int, block_size: int) -> list[tuple[int, int]]:
+    """Number and size of each block.
+
+    Raises
+    ------
+    ValueError
+        If num_datasets or block_size is no positive integer.
+    """
+    for name, value in {"num_datasets": num_datasets, "block_size": block_size}.items():
+        if not (isinstance(value, int | np.integer) and value >= 1):
+            raise ValueError(f"{name}: expected a positive integer, got {value!r}.")
+    starts = range(0, num_datasets, block_size)
+    return [(b, min(block_size, num_datasets - start)) for b, start in enumerate(starts)]
 
 
 def _simulate(model, seed: int, sizes: dict, block: tuple[int, int]) -> dict[str, np.ndarray]:

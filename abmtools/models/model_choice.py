@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["ModelChoice", "check_prior"]
+from .data import KEYS
 
-DATA = ("y", "mask", "replicate_mask")
+__all__ = ["ModelChoice", "check_prior"]
 
 
 class ModelChoice:
@@ -99,7 +99,7 @@ class ModelChoice:
             rows = np.flatnonzero(chosen == index)
             if rows.size:
                 simulated = model.simulate(rows.size, rng=rng, **sizes)
-                for key in DATA:
+                for key in KEYS:
                     if key in simulated:
                         _put(data, key, rows, simulated[key], batch_size)
         return data
