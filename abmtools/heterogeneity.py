@@ -13,7 +13,12 @@ of *its* posterior,
 
 and where the model has a likelihood there are such draws for any y: the network's own, resampled by
 their Pareto-smoothed importance weights, with indicators drawn from :math:`p(z \mid y, \theta)`.
-Data sets whose weights cannot be trusted are left out.
+
+The weights cannot be trusted where the network is far off, and those are the data sets to learn
+from. So the proposal adapts: a multivariate t takes the mean and covariance of the weighted draws,
+its own draws are weighed in turn, and so on. Bad weights :math:`w` are first made milder,
+:math:`w^\beta`, with the largest :math:`\beta \le 1` that leaves a fifth of the draws in effect.
+Data sets whose weights are bad to the end are left out.
 
 Which :math:`\tilde p`? Here half the data sets are the model's own, and half heterogeneous. These
 have the indicators of one :math:`\theta`, and observations from several,
@@ -22,20 +27,25 @@ have the indicators of one :math:`\theta`, and observations from several,
 
 in turns or one after the other, by weights that are drawn, too. The spread s is uniform, and some
 parameters do not vary at all. A mean of parameters has to be possible itself; for all constraints
-of `abmtools` it is. Half of these data sets have strays besides: a few observations in a hundred,
-from :math:`\theta'_j` itself.
+of `abmtools` it is. Half of these data sets have strays besides: up to a tenth of the observations,
+from :math:`\theta'_j` itself, or whatever else one fears in one's data.
 
 References
 ----------
+Bugallo, M. F., Elvira, V., Martino, L., Luengo, D., Miguez, J., & Djuric, P. M. (2017). Adaptive
+importance sampling: The past, the present, and the future. IEEE Signal Processing Magazine, 34(4),
+60-79.
 Vehtari, A., Simpson, D., Gelman, A., Yao, Y., & Gabry, J. (2024). Pareto smoothed importance
 sampling. Journal of Machine Learning Research, 25(72), 1-58.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 import numpy as np
+from scipy.special import gammaln, logsumexp
 
 from .diagnostics.importance_sampling import MIN_SAMPLES, log_ratio, weigh
 from .inference.padding import pad_to_few_sizes
@@ -50,8 +60,10 @@ MOST_SOURCES = 8  # parameter vectors behind one data set
 SPREAD = 0.8  # largest share of another one's parameters
 VARIES = 0.6  # probability that a parameter does
 CONCENTRATION = 0.7  # of the weights of the parameter vectors: few are common, some rare
-STRAYS = 0.05  # largest share of observations from parameters that have nothing to do with the rest
+STRAYS = 0.1  # largest share of observations that have nothing to do with the rest
 THRESHOLD = 0.7  # of Pareto k, below which weights are trusted
+NUM_ADAPTED = 3  # proposals after the network's own
+FREEDOM = 7.0  # degrees of freedom of these proposals: their tails are heavier than a posterior's
 DRAWS_AT_ONCE = 20_000  # parameter draws at a time: their flow activations stay in cache
 
 
@@ -145,6 +157,7 @@ def heterogeneous_data(
     block_size: int = 512,
     num_samples: int = 500,
     num_draws: int = 8,
+    strays: Callable | None = None,
     executor=None,
     retries: int = 2,
     progress: bool = False,
@@ -165,6 +178,8 @@ def heterogeneous_data(
         The network's draws for each data set.
     num_draws : int
         Draws of the posterior to keep of them.
+    strays : callable, optional
+        As of `simulate_heterogeneous`; with an executor of processes a function that they can find.
     executor : concurrent.futures.Executor or distributed.Client, optional
         What treats the blocks; see `abmtools.jobs`.
     retries : int
@@ -179,8 +194,8 @@ def heterogeneous_data(
     Raises
     ------
     ValueError
-        If the model has no likelihood, a number is no positive integer or too small, or no data set
-        is left.
+        If the model has no likelihood, a number is no positive integer or too small, strays have
+        another shape than the observations, or no data set is left.
     JobsError
         If some blocks failed for good.
 
@@ -202,7 +217,7 @@ def heterogeneous_data(
     ]:
         if not (isinstance(value, int | np.integer) and value >= least):
             raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}.")
-    make = functools.partial(_make_block, workflow, seed, num_samples, num_draws)
+    make = functools.partial(_make_block, workflow, seed, num_samples, num_draws, strays)
     jobs = {"executor": executor, "retries": retries, "progress": progress}
     blocks = run_jobs(make, blocks, **jobs, what="heterogeneous data")
     blocks = [block for block in blocks if block is not None]
@@ -216,7 +231,12 @@ def heterogeneous_data(
 
 
 def simulate_heterogeneous(
-    model, batch_size: int, *, rng: np.random.Generator, spread: float = SPREAD
+    model,
+    batch_size: int,
+    *,
+    rng: np.random.Generator,
+    spread: float = SPREAD,
+    strays: Callable | None = None,
 ) -> dict[str, np.ndarray]:
     """Data sets whose observations come from several parameter vectors.
 
@@ -227,6 +247,10 @@ def simulate_heterogeneous(
     rng : numpy.random.Generator
     spread : float
         Largest spread s, between 0 and 1. With a spread of zero there are no strays, either.
+    strays : callable, optional
+        ``strays(data, rng=rng)`` makes what each observation of simulated data could have been
+        instead, had it strayed, (B, N, ...). The strays of half the data sets that have some are
+        then of this kind. `EvidenceAccumulationHMM.lapses` is such a function.
 
     Returns
     -------
@@ -236,7 +260,7 @@ def simulate_heterogeneous(
     Raises
     ------
     ValueError
-        If the spread is not between 0 and 1.
+        If the spread is not between 0 and 1, or strays have another shape than the observations.
     """
     if not 0 <= spread <= 1:
         raise ValueError(f"spread: expected a share in [0, 1], got {spread}.")
@@ -258,6 +282,9 @@ def simulate_heterogeneous(
     stray = rng.random(base["z"].shape) < share[:, None]
     chosen, stray = (x.reshape(*x.shape, *[1] * (base["y"].ndim - 2)) for x in (chosen, stray))
     near, far = (np.take_along_axis(np.stack(y), chosen[None], axis=0)[0] for y in (near, far))
+    if strays is not None:
+        others = _make_strays(strays, base | {"y": near}, rng)
+        far = np.where(rng.random((batch_size, *[1] * (far.ndim - 1))) < 0.5, far, others)
     y = np.where(stray, far, near)
     if "replicate_mask" in base:
         observed = base["replicate_mask"]
@@ -271,6 +298,14 @@ def _mean(values: np.ndarray, others: np.ndarray, share: np.ndarray) -> np.ndarr
     return (1 - share) * values + share * others
 
 
+def _make_strays(strays: Callable, data: dict, rng: np.random.Generator) -> np.ndarray:
+    """What the user's function makes of the data, if it has their shape."""
+    made = np.asarray(strays(data, rng=rng))
+    if made.shape != data["y"].shape:
+        raise ValueError(f"strays: expected shape {data['y'].shape}, got {made.shape}.")
+    return made
+
+
 def _choose_sources(rng: np.random.Generator, num_sources: int, shape: tuple) -> np.ndarray:
     """Which source each observation comes from, (B, N): in turns, or one source after the other."""
     batch_size, num_obs = shape
@@ -281,12 +316,12 @@ def _choose_sources(rng: np.random.Generator, num_sources: int, shape: tuple) ->
 
 
 def _make_block(
-    workflow, seed: int, num_samples: int, num_draws: int, block: tuple[int, int]
+    workflow, seed: int, num_samples: int, num_draws: int, strays, block: tuple[int, int]
 ) -> dict | None:
     """Heterogeneous data sets with draws of their posteriors, as many of a block as are trusted."""
     number, size = block
     model, rng = workflow.model, np.random.default_rng((seed, number))
-    data = simulate_heterogeneous(model, size, rng=rng)
+    data = simulate_heterogeneous(model, size, rng=rng, strays=strays)
     compiles = keras.backend.backend() == "jax"  # anew for each size
     padded = pad_to_few_sizes(data, model) if compiles else data
     rows = max(1, DRAWS_AT_ONCE // num_samples)
@@ -316,11 +351,51 @@ def _draw(workflow, data: dict, num_samples: int, num_draws: int, rng) -> tuple[
     log_q = workflow.log_prob_unconstrained(data, u)
     ratio = log_ratio(model, data, u, log_q)
     possible = known & np.isfinite(ratio).any(axis=1)
-    weights = weigh(np.where(possible[:, None], ratio, 0.0))
+    ratio[~possible] = 0.0
+    trusted = possible & (weigh(ratio).pareto_k < THRESHOLD)
+    for _ in range(NUM_ADAPTED):
+        rows = np.flatnonzero(possible & ~trusted)
+        if not rows.size:
+            break
+        u[rows], log_q[rows] = _propose(rng, u[rows], ratio[rows])
+        own = {name: values[rows] for name, values in data.items()}
+        ratio[rows] = log_ratio(model, own, u[rows], log_q[rows])
+        trusted[rows] = weigh(ratio[rows]).pareto_k < THRESHOLD
+    weights = weigh(ratio)
     chosen = draw_systematic(rng, np.exp(weights.log_weights), num_draws)
     log_density = ratio + log_q - weights.log_evidence[:, None]
-    trusted = possible & (weights.pareto_k < THRESHOLD)
     return trusted, {
         "u": np.take_along_axis(u, chosen[..., None], axis=1),
         "log_density": np.take_along_axis(log_density, chosen, axis=1),
     }
+
+
+def _propose(rng, u: np.ndarray, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Draws, (B, S, D), and log density, (B, S), of the t with the moments of weighted draws."""
+    num_samples, dim = u.shape[1:]
+    log_weights = _temper(ratio, num_samples / 5)
+    weights = np.exp(log_weights - logsumexp(log_weights, axis=1, keepdims=True))
+    mean = np.einsum("bs,bsd->bd", weights, u)[:, None]
+    covariance = np.einsum("bs,bsd,bse->bde", weights, u - mean, u - mean)
+    factor = np.linalg.cholesky(covariance + 1e-9 * np.eye(dim))
+    normal = rng.standard_normal(u.shape)
+    scale = rng.chisquare(FREEDOM, u.shape[:2]) / FREEDOM
+    draws = mean + np.einsum("bde,bse->bsd", factor, normal / np.sqrt(scale)[..., None])
+    distance = np.square(normal).sum(axis=-1) / scale
+    volume = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+    constant = gammaln((FREEDOM + dim) / 2) - gammaln(FREEDOM / 2)
+    constant -= dim / 2 * np.log(FREEDOM * np.pi)
+    tails = (FREEDOM + dim) / 2 * np.log1p(distance / FREEDOM)
+    return draws, constant - volume[:, None] - tails
+
+
+def _temper(ratio: np.ndarray, least: float) -> np.ndarray:
+    """Log weights beta * ratio, (B, S), with the largest beta <= 1 that leaves so many draws."""
+    low, high = np.zeros((len(ratio), 1)), np.full((len(ratio), 1), 2.0)
+    for _ in range(20):  # the first step tries beta = 1
+        beta = (low + high) / 2
+        log_weights = beta * ratio
+        ess = 2 * logsumexp(log_weights, axis=1) - logsumexp(2 * log_weights, axis=1)
+        enough = (np.exp(ess) >= least)[:, None]
+        low, high = np.where(enough, beta, low), np.where(enough, high, beta)
+    return np.minimum(low, 1.0) * ratio

@@ -144,7 +144,9 @@ def main(name: str) -> None:
                 error=gap.posterior_se,
             )
         if name in HETEROGENEOUS:
-            data = abm.heterogeneous_data(workflow, 500, seed=7, block_size=50, num_samples=2000)
+            options = {"block_size": 50, "num_samples": 2000}
+            strays = getattr(workflow.model, "lapses", None)
+            data = abm.heterogeneous_data(workflow, 500, seed=7, strays=strays, **options)
             gap = data.gap(workflow)
             report.add(
                 f"gap of the posterior, heterogeneous data, {len(gap)} data sets",

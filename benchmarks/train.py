@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -66,7 +66,12 @@ BUDGETS = {
         "epochs": 45,
         "num_batches_per_epoch": 2000,
         "batch_size": 64,
-        "heterogeneous": {"num_datasets": 51200, "learning_rate": 7e-4, "epochs": 14},
+        "heterogeneous": {
+            "num_datasets": 40960,
+            "learning_rate": 1.5e-3,
+            "epochs": 30,
+            "batch_size": 128,
+        },
     },
     "gaussian_mixture": {
         "seed": 2025,
@@ -138,9 +143,10 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
         load_weights(workflow, weights)
         first = json.loads((weights.parent / "card.json").read_text())
         workflow.num_fits, seconds, losses[""] = 1, first["seconds"], first["curve"]
+        record["hardware"] = f"{first['hardware']}, then {_hardware()}"
     if "heterogeneous" in budget:
-        again, record = train_again(workflow, folder, name, budget, finished)
-        seconds += again
+        again, gaps = train_again(workflow, folder, name, budget, finished)
+        seconds, record = seconds + again, record | gaps
         losses["heterogeneous"] = workflow.losses
     for path in finished:
         path.unlink()
@@ -156,7 +162,10 @@ def train_again(
     seconds = time.perf_counter() - start
     fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, own["seed"] + 1)
     gaps = {"before": fresh.gap(workflow)}
-    seconds += fit(workflow, folder, f"{name}_heterogeneous", own, finished, simulator=data)
+    threads = ThreadPoolExecutor(num_cores()) if on_gpu() else nullcontext()
+    with threads as executor:  # they share the store of data sets, which processes could not
+        options = {"executor": executor, "simulator": data}
+        seconds += fit(workflow, folder, f"{name}_heterogeneous", own, finished, **options)
     gaps["after"] = fresh.gap(workflow)
     means = {when: round(float(gap.mean()), 4) for when, gap in gaps.items()}
     return seconds, {"heterogeneous_gap": {"num_datasets": fresh.num_datasets} | means}
@@ -190,7 +199,12 @@ def simulate_heterogeneous_data(workflow, num_datasets: int, seed: int):
     pool = ProcessPoolExecutor(num_cores(), mp_context=get_context("spawn"))
     with patch.dict(os.environ, {"KERAS_BACKEND": "torch", "CUDA_VISIBLE_DEVICES": ""}), pool:
         data = abmtools.heterogeneous_data(
-            workflow, num_datasets, seed=seed, executor=pool, progress=True
+            workflow,
+            num_datasets,
+            seed=seed,
+            strays=getattr(workflow.model, "lapses", None),
+            executor=pool,
+            progress=True,
         )
     print(data, flush=True)
     return data
@@ -227,7 +241,7 @@ def record_training(name: str, workflow, budget: dict, results: dict) -> dict:
         "num_reps": workflow.model.num_reps,
         "architecture": _each(networks, _architecture),
         "budget": budget | {"optimizer": "Muon", "num_datasets": _num_datasets(budget)},
-        "hardware": f"{platform.machine()}, {_devices()}",
+        "hardware": _hardware(),
         "versions": versions,
         "python": platform.python_version(),
         "final_losses": _plain(losses, lambda values: round(values[-1], 5)),
@@ -347,18 +361,24 @@ def _config(layer) -> dict:
     }
 
 
-def _devices() -> str:
+def _hardware() -> str:
     """What the backend computes on; of the two, Keras lists devices for JAX only."""
     if keras.backend.backend() == "torch":
-        return str(keras.ops.zeros(()).device)
-    return ", ".join(keras.distribution.list_devices())
+        devices = str(keras.ops.zeros(()).device)
+    else:
+        devices = ", ".join(keras.distribution.list_devices())
+    return f"{platform.machine()}, {devices}"
 
 
 def _num_datasets(budget: dict) -> int:
+    """Of all trainings together."""
     epochs = budget["epochs"]
     epochs = sum(epochs.values()) if isinstance(epochs, dict) else epochs
-    epochs += budget.get("heterogeneous", {}).get("epochs", 0)
-    return epochs * budget["num_batches_per_epoch"] * budget["batch_size"]
+    number = epochs * budget["num_batches_per_epoch"] * budget["batch_size"]
+    if "heterogeneous" in budget:
+        again = {key: x for key, x in budget.items() if key != "heterogeneous"}
+        number += _num_datasets(again | budget["heterogeneous"])
+    return number
 
 
 def _shorten(epochs, factor: float):

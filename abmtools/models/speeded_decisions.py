@@ -141,6 +141,27 @@ class SpeededDecisionHMM(MixtureModel):
             num_obs = min(int(np.exp(rng.uniform(low, high))), self.num_obs[1])
         return super().simulate_data(parameters, rng=rng, num_obs=num_obs, num_reps=num_reps)
 
+    def lapses(self, data, *, rng: np.random.Generator) -> np.ndarray:
+        """What trials could have been on which nobody decided, for `heterogeneous_data`.
+
+        Their times are log-uniform, from the fastest response to twice the slowest one of the data
+        set; their responses are a coin's.
+
+        Parameters
+        ----------
+        data : dict
+            ``"y"``, (B, T, 2), without masks.
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        array, shape (B, T, 2)
+        """
+        times = data["y"][..., 0]
+        low, high = times.min(axis=1, keepdims=True), 2 * times.max(axis=1, keepdims=True)
+        lapsed = np.exp(rng.uniform(np.log(low), np.log(high), times.shape))
+        return np.stack([lapsed, rng.random(times.shape) < 0.5], axis=-1)
+
     def draw_normals(self, rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
         """Draws, (size,), from each of the truncated normal priors, by inversion."""
         draws = {}
