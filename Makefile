@@ -42,7 +42,8 @@ endif
 
 # After a failure Sphinx would take pages with warnings for done, so its record of them goes.
 book: $(INSTALLED) ## execute and build the book (PROFILE=gpu: train all networks first)
-	@$(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going || { \
+	@PYTHONSTARTUP="$(CURDIR)/tools/strict_tensors.py" \
+	    $(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going || { \
 	    rm -rf _build/.doctrees; \
 	    echo "The book did not build: see the warnings and errors above."; \
 	    exit 1; }

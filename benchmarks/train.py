@@ -16,11 +16,12 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -43,6 +44,7 @@ from abmtools.diagnostics import (
     predicted_membership,
     simulation_based_calibration,
 )
+from abmtools.heterogeneity import HeterogeneousData
 from abmtools.inference import MixtureComparisonWorkflow, make_muon
 from abmtools.inference.checkpoint import load_weights, save_weights
 from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
@@ -69,8 +71,7 @@ BUDGETS = {
         "heterogeneous": {
             "num_datasets": 40960,
             "learning_rate": 1.5e-3,
-            "epochs": 30,
-            "batch_size": 128,
+            "epochs": 22,
         },
     },
     "gaussian_mixture": {
@@ -145,27 +146,29 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
         workflow.num_fits, seconds, losses[""] = 1, first["seconds"], first["curve"]
         record["hardware"] = f"{first['hardware']}, then {_hardware()}"
     if "heterogeneous" in budget:
-        again, gaps = train_again(workflow, folder, name, budget, finished)
+        again, gaps = train_again(workflow, folder, name, budget, finished, executor)
         seconds, record = seconds + again, record | gaps
         losses["heterogeneous"] = workflow.losses
     for path in finished:
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     return workflow, record | {"seconds": round(seconds), "losses": losses}
 
 
 def train_again(
-    workflow, folder: Path, name: str, budget: dict, finished: list[Path]
+    workflow, folder: Path, name: str, budget: dict, finished: list[Path], executor
 ) -> tuple[float, dict]:
     """The second training, half on heterogeneous data; its seconds, and the gap on fresh ones."""
     start, own = time.perf_counter(), budget | budget["heterogeneous"]
-    data = simulate_heterogeneous_data(workflow, own["num_datasets"], own["seed"])
+    stored = folder / f"{name}_heterogeneous_{own['num_datasets']}"
+    if not stored.exists():
+        simulate_heterogeneous_data(workflow, own["num_datasets"], own["seed"]).save(stored)
+    data = HeterogeneousData.load(stored, workflow.model)
     seconds = time.perf_counter() - start
     fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, own["seed"] + 1)
     gaps = {"before": fresh.gap(workflow)}
-    threads = ThreadPoolExecutor(num_cores()) if on_gpu() else nullcontext()
-    with threads as executor:  # they share the store of data sets, which processes could not
-        options = {"executor": executor, "simulator": data}
-        seconds += fit(workflow, folder, f"{name}_heterogeneous", own, finished, **options)
+    options = {"executor": executor, "simulator": data}
+    seconds += fit(workflow, folder, f"{name}_heterogeneous", own, finished, **options)
+    finished.append(stored)
     gaps["after"] = fresh.gap(workflow)
     means = {when: round(float(gap.mean()), 4) for when, gap in gaps.items()}
     return seconds, {"heterogeneous_gap": {"num_datasets": fresh.num_datasets} | means}

@@ -1,6 +1,8 @@
 """Shared by all tests: the backend, a small model and a workflow that was trained for a moment."""
 
 import os
+import runpy
+from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -22,6 +24,7 @@ from abmtools import (
 )
 
 mpl.use("agg")
+runpy.run_path(str(Path(__file__).parents[1] / "tools" / "strict_tensors.py"))
 
 
 def to_numpy(x) -> np.ndarray:

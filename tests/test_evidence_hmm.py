@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import stanli
+from conftest import to_numpy
 from scipy.special import logit
 from scipy.stats import beta, binomtest, expon, kstest, truncnorm
 
@@ -330,7 +331,7 @@ def test_networks_see_the_parameters_of_the_model(workflow, batch):
     parameters = {name: batch[name] for name in model.parameter_names}
     u = model.unconstrain(parameters, batch)
     adapted = workflow.adapter(batch)["inference_variables"]
-    np.testing.assert_allclose(adapted, u, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(to_numpy(adapted), u, rtol=1e-5, atol=1e-5)
     found = workflow.log_prob_unconstrained(batch, u[:, None])[:, 0]
     jacobian = model.log_det_jacobian(parameters, batch)
     np.testing.assert_allclose(found, workflow.estimator.log_prob(batch) - jacobian, rtol=1e-4)

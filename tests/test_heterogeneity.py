@@ -1,12 +1,23 @@
 """Heterogeneous data: whose parameters made them, and whether their labels are draws of theirs."""
 
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import cloudpickle
 import numpy as np
 import pytest
 from scipy.stats import kstest, multivariate_t
 
 import abmtools as abm
-from abmtools import diagnostics, heterogeneity
-from abmtools.heterogeneity import HeterogeneousData, heterogeneous_data, simulate_heterogeneous
+from abmtools import diagnostics
+from abmtools.heterogeneity import (
+    HeterogeneousData,
+    heterogeneous_data,
+    labels,
+    proposals,
+    simulate_heterogeneous,
+)
 
 
 def make_transparent_model(num_obs=60):
@@ -153,7 +164,7 @@ def test_the_proposal_is_a_t_with_the_moments_of_the_weighted_draws():
     rng = np.random.default_rng(6)
     u, ratio = rng.normal(size=(2, 40_000, 3)), rng.normal(size=(2, 40_000))
     ratio[1] = u[1, :, 0]  # moves the mean by 1 in one direction
-    draws, log_density = heterogeneity._propose(rng, u, ratio)
+    draws, log_density = proposals.propose(rng, u, ratio)
     mean, covariance = draws.mean(axis=1), np.stack([np.cov(x.T) for x in draws])
     np.testing.assert_allclose(mean, [[0, 0, 0], [1, 0, 0]], atol=0.05)
     inflated = np.eye(3) * 7 / 5  # a t's covariance with seven degrees of freedom
@@ -167,7 +178,7 @@ def test_the_proposal_is_a_t_with_the_moments_of_the_weighted_draws():
 def test_bad_weights_are_tempered_until_enough_draws_are_in_effect():
     rng = np.random.default_rng(7)
     ratio = rng.normal(size=(3, 500)) * np.array([[0.1], [5], [50]])
-    log_weights = heterogeneity._temper(ratio, 100)
+    log_weights = proposals._temper(ratio, 100)
     weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
     ess = weights.sum(axis=1) ** 2 / np.square(weights).sum(axis=1)
     assert np.array_equal(log_weights[0], ratio[0])
@@ -187,7 +198,7 @@ def test_adapted_proposals_label_what_the_network_does_not_cover(workflow, monke
     )
     settings = {"seed": 1, "block_size": 16, "num_samples": 500, "num_draws": 400}
     found = heterogeneous_data(workflow, 16, **settings)
-    monkeypatch.setattr(heterogeneity, "NUM_ADAPTED", 0)
+    monkeypatch.setattr(labels, "NUM_ADAPTED", 0)
     assert heterogeneous_data(workflow, 16, **settings).num_rejected >= found.num_rejected + 4
     monkeypatch.undo()
     block = found.blocks[0]
@@ -248,6 +259,51 @@ def test_an_untrained_network_is_refused():
     workflow = abm.MixtureWorkflow(abm.GaussianMixture(num_obs=300, num_reps=5), seed=1)
     with pytest.raises(ValueError, match=r"Pareto k above 0\.7; train it first"):
         heterogeneous_data(workflow, 4, seed=1, num_samples=100)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_saved_data_come_back_and_travel_by_name(labelled, tmp_path):
+    labelled.save(tmp_path / "some" / "data")
+    loaded = HeterogeneousData.load(tmp_path / "some" / "data", labelled.model)
+    assert repr(loaded) == repr(labelled)
+    for copy in (loaded, *(pickle.loads(cloudpickle.dumps(x)) for x in (loaded, labelled))):
+        batches = [x.simulate(6, rng=np.random.default_rng(1)) for x in (labelled, copy)]
+        assert all(np.array_equal(batches[0][name], batches[1][name]) for name in batches[0])
+    assert len(cloudpickle.dumps(loaded)) < len(cloudpickle.dumps(labelled)) / 20
+    assert sorted(x.name for x in (tmp_path / "some").iterdir()) == ["data"]
+
+
+def test_an_interrupted_save_leaves_nothing_of_that_name(labelled, tmp_path, monkeypatch):
+    def fail(path, values):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", fail)
+        with pytest.raises(OSError, match="no space left"):
+            labelled.save(tmp_path / "data")
+    with pytest.raises(FileNotFoundError, match=r"folder: expected heterogeneous data in .*data"):
+        HeterogeneousData.load(tmp_path / "data", labelled.model)
+    labelled.save(tmp_path / "data")
+    with pytest.raises(FileExistsError, match="folder: expected a new one"):
+        labelled.save(tmp_path / "data")
+    with pytest.raises(ValueError, match="model: expected GaussianHMM, got GaussianMixture"):
+        HeterogeneousData.load(tmp_path / "data", abm.GaussianMixture())
+
+
+def test_processes_simulate_from_the_files(labelled, tmp_path):
+    """The same data, so the same losses."""
+    labelled.save(tmp_path / "data")
+    loaded = HeterogeneousData.load(tmp_path / "data", labelled.model)
+
+    def losses(executor):
+        workflow = abm.MixtureWorkflow(abm.GaussianHMM(num_obs=100), seed=1)
+        workflow.fit_online(1, 10, 8, simulator=loaded, executor=executor, verbose=0)
+        return workflow.losses["loss"]
+
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        assert losses(executor) == losses(None)
 
 
 # --- training -------------------------------------------------------------------------------------

@@ -200,5 +200,6 @@ def _smooth(ratio: np.ndarray) -> tuple[np.ndarray, float]:
     tail = np.sort(ratio)[-num_tail:]
     if tail[0] == tail[-1]:
         return ratio - logsumexp(ratio), -np.inf
-    log_weights, pareto_k = array_stats.psislw(-ratio)  # takes log likelihoods: minus the ratio
+    with np.errstate(over="ignore"):  # of quantiles, where k is far above one
+        log_weights, pareto_k = array_stats.psislw(-ratio)  # takes log likelihoods: minus the ratio
     return log_weights, np.inf if np.isnan(pareto_k) else float(pareto_k)

@@ -35,9 +35,10 @@ class Independent:
     --------
     >>> import numpy as np
     >>> from abmtools import Independent
+    >>> from keras.ops import convert_to_numpy
     >>> structure = Independent([0.25, 0.75])
     >>> scores = np.array([[np.log(0.3), np.log(0.1)], [-np.inf, np.log(0.5)]])
-    >>> np.exp(np.asarray(structure.log_membership(scores, {}))).round(3)
+    >>> convert_to_numpy(structure.membership(scores, {})).round(3)
     array([[0.5, 0.5],
            [0. , 1. ]])
     """

@@ -71,13 +71,14 @@ class Markov:
     --------
     >>> import numpy as np
     >>> from abmtools import Markov
+    >>> from keras.ops import convert_to_numpy
     >>> structure = Markov([[0.8, 0.2], [0.3, 0.7]])
     >>> scores = np.log([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])
-    >>> np.asarray(structure.filtering(scores, {})).round(3)
+    >>> convert_to_numpy(structure.filtering(scores, {})).round(3)
     array([[0.9  , 0.1  ],
            [0.75 , 0.25 ],
            [0.342, 0.658]])
-    >>> np.asarray(structure.most_probable_path(scores, {}))
+    >>> convert_to_numpy(structure.most_probable_path(scores, {}))
     array([0, 0, 0], dtype=int32)
     """
 

@@ -1,0 +1,101 @@
+"""Simulation of data sets whose observations come from several parameter vectors, and elsewhere."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..models.data import KEYS
+from ..structures.categorical import draw_categorical, draw_systematic
+
+__all__ = ["simulate_heterogeneous"]
+
+MOST_SOURCES = 8  # parameter vectors behind one data set
+SPREAD = 0.8  # largest share of another one's parameters
+VARIES = 0.6  # probability that a parameter does
+CONCENTRATION = 0.7  # of the weights of the parameter vectors: few are common, some rare
+STRAYS = 0.1  # largest share of observations that have nothing to do with the rest
+
+
+def simulate_heterogeneous(
+    model,
+    batch_size: int,
+    *,
+    rng: np.random.Generator,
+    spread: float = SPREAD,
+    strays: Callable | None = None,
+) -> dict[str, np.ndarray]:
+    """Data sets whose observations come from several parameter vectors.
+
+    Parameters
+    ----------
+    model : MixtureModel
+    batch_size : int
+    rng : numpy.random.Generator
+    spread : float
+        Largest spread s, between 0 and 1. With a spread of zero there are no strays, either.
+    strays : callable, optional
+        ``strays(data, rng=rng)`` makes what each observation of simulated data could have been
+        instead, had it strayed, (B, N, ...). The strays of half the data sets that have some are
+        then of this kind. `EvidenceAccumulationHMM.lapses` is such a function.
+
+    Returns
+    -------
+    dict
+        ``"y"``, (B, N, ...), and masks. There are no parameters: none has made them.
+
+    Raises
+    ------
+    ValueError
+        If the spread is not between 0 and 1, or strays have another shape than the observations.
+    """
+    if not 0 <= spread <= 1:
+        raise ValueError(f"spread: expected a share in [0, 1], got {spread}.")
+    theta = model.prior(rng, batch_size)
+    base = model.simulate_data(theta, rng=rng)
+    replicates = () if model.num_reps is None else (base["y"].shape[2],)
+    size = rng.uniform(0, spread, batch_size)
+    varies = {name: rng.random(batch_size) < VARIES for name in theta}
+    share = rng.uniform(-STRAYS, STRAYS, batch_size) if spread else np.zeros(batch_size)
+    near, far = [], []
+    for _ in range(rng.integers(2, MOST_SOURCES + 1)):
+        other = model.prior(rng, batch_size)
+        mean = {
+            name: _mean(values, other[name], size * varies[name]) for name, values in theta.items()
+        }
+        near.append(model.emission(rng, mean, base["z"], *replicates)["y"])
+        far.append(model.emission(rng, other, base["z"], *replicates)["y"])
+    chosen = _choose_sources(rng, len(near), base["z"].shape)
+    stray = rng.random(base["z"].shape) < share[:, None]
+    chosen, stray = (x.reshape(*x.shape, *[1] * (base["y"].ndim - 2)) for x in (chosen, stray))
+    near, far = (np.take_along_axis(np.stack(y), chosen[None], axis=0)[0] for y in (near, far))
+    if strays is not None:
+        others = _make_strays(strays, base | {"y": near}, rng)
+        far = np.where(rng.random((batch_size, *[1] * (far.ndim - 1))) < 0.5, far, others)
+    y = np.where(stray, far, near)
+    if "replicate_mask" in base:
+        observed = base["replicate_mask"]
+        y = y * observed.reshape(*observed.shape, *[1] * (y.ndim - observed.ndim))
+    return {name: values for name, values in base.items() if name in KEYS} | {"y": y}
+
+
+def _mean(values: np.ndarray, others: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Between two parameter vectors, (B, ...), by a share of the other one, (B,)."""
+    share = share.reshape(-1, *[1] * (values.ndim - 1))
+    return (1 - share) * values + share * others
+
+
+def _make_strays(strays: Callable, data: dict, rng: np.random.Generator) -> np.ndarray:
+    """What the user's function makes of the data, if it has their shape."""
+    made = np.asarray(strays(data, rng=rng))
+    if made.shape != data["y"].shape:
+        raise ValueError(f"strays: expected shape {data['y'].shape}, got {made.shape}.")
+    return made
+
+
+def _choose_sources(rng: np.random.Generator, num_sources: int, shape: tuple) -> np.ndarray:
+    """Which source each observation comes from, (B, N): in turns, or one source after the other."""
+    batch_size, num_obs = shape
+    weights = rng.dirichlet(np.full(num_sources, CONCENTRATION), batch_size)
+    in_turns = draw_categorical(rng, weights[:, None], shape)
+    one_by_one = draw_systematic(rng, weights, num_obs)  # in increasing order
+    return np.where(rng.random((batch_size, 1)) < 0.5, in_turns, one_by_one)
