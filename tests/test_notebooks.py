@@ -354,7 +354,7 @@ def test_binder_scripts_are_executable_bash(name):
 
 
 def test_binder_starts_with_the_variables_that_make_sets():
-    names = ["KERAS_BACKEND", "OMP_NUM_THREADS", "MALLOC_MMAP_THRESHOLD_"]
+    names = ["KERAS_BACKEND", "OMP_NUM_THREADS", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX"]
     command = [sys.executable, "-c", f"import os; print([os.environ[n] for n in {names}])"]
     result = subprocess.run(
         [ROOT / ".binder" / "start", *command],
