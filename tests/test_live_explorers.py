@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from conftest import to_numpy
 from packaging.version import Version
 
 import abmtools as abm
@@ -79,7 +80,7 @@ def assert_same(found, posterior):
         return
     both = posterior.model.structure.filtering_and_smoothing(found["scores"][usable], parameters)
     for ours, theirs in zip(both, (posterior.filtering, posterior.smoothing), strict=True):
-        np.testing.assert_allclose(ours, theirs[0], atol=1e-4)
+        np.testing.assert_allclose(to_numpy(ours), theirs[0], atol=1e-4)
 
 
 # --- the committed files --------------------------------------------------------------------------
