@@ -17,7 +17,7 @@ OMP_NUM_THREADS ?= 1
 KERAS_BACKEND ?= torch
 export OMP_NUM_THREADS KERAS_BACKEND
 # Large arrays go back to the system when they are deleted (glibc would keep those up to 32 MB).
-book: export MALLOC_MMAP_THRESHOLD_ ?= 8388608
+book: export MALLOC_MMAP_THRESHOLD_ ?= 1048576
 # Threads share one heap, where each would keep what it has freed.
 book: export MALLOC_ARENA_MAX ?= 1
 # Notebooks run with this environment's kernel, whatever kernels the user has elsewhere.
