@@ -144,9 +144,8 @@ def main(name: str) -> None:
                 error=gap.posterior_se,
             )
         if name in HETEROGENEOUS:
-            options = {"block_size": 50, "num_samples": 2000}
-            strays = getattr(workflow.model, "lapses", None)
-            data = abm.heterogeneous_data(workflow, 500, seed=7, strays=strays, **options)
+            options = {"block_size": 50, "num_samples": 2000, "strays": workflow.model.lapses}
+            data = abm.heterogeneous_data(workflow, 500, seed=7, **options)
             gap = data.gap(workflow)
             report.add(
                 f"gap of the posterior, heterogeneous data, {len(gap)} data sets",

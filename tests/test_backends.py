@@ -8,6 +8,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
+import torch
+from conftest import to_numpy
 
 from abmtools import load_pretrained
 
@@ -87,3 +90,13 @@ def test_two_devices_train_as_one_does():
         assert devices == count
         found[count] = losses
     np.testing.assert_allclose(found[2], found[1], rtol=1e-4)
+
+
+def test_a_tensor_is_no_array_here_either():
+    """Wherever it is asked for, be it under a decorator of PyTorch; fetching and printing go on."""
+    tensor = torch.arange(3)
+    for read in (np.asarray, torch.Tensor.numpy, torch.no_grad()(lambda x: np.array(x))):
+        with pytest.raises(TypeError, match=r"use keras\.ops\.convert_to_numpy"):
+            read(tensor)
+    assert to_numpy(tensor).tolist() == [0, 1, 2]
+    assert repr(tensor) == "tensor([0, 1, 2])"

@@ -7,7 +7,8 @@ from multiprocessing import get_context
 import cloudpickle
 import numpy as np
 import pytest
-from scipy.stats import kstest, multivariate_t
+from conftest import to_numpy
+from scipy.stats import kstest
 
 import abmtools as abm
 from abmtools import diagnostics
@@ -15,7 +16,6 @@ from abmtools.heterogeneity import (
     HeterogeneousData,
     heterogeneous_data,
     labels,
-    proposals,
     simulate_heterogeneous,
 )
 
@@ -135,14 +135,24 @@ def test_a_spread_that_is_no_share_is_refused():
 # --- labels ---------------------------------------------------------------------------------------
 
 
-def test_labels_are_draws_of_the_exact_posterior(workflow, labelled):
-    """Means of parameters and indicators, against importance sampling with other draws."""
-    block = labelled.blocks[0]
+def exact_posterior(workflow, block):
+    """Importance sampling with draws that the labels have not seen."""
     data = {name: block[name] for name in ("y", "replicate_mask")}
     posterior = workflow.sample(conditions=data, num_samples=4000, seed=5)
-    exact = diagnostics.importance(posterior).correct(posterior)
-    for name in workflow.model.parameter_names:
-        error = (block[name].mean(axis=1) - exact.mean()[name]) / exact.std()[name]
+    return diagnostics.importance(posterior).correct(posterior)
+
+
+def error_of_means(block, exact):
+    """In standard deviations, {name: (B, ...)}."""
+    center, spread = exact.mean(), exact.std()
+    return {name: (block[name].mean(axis=1) - center[name]) / spread[name] for name in center}
+
+
+def test_labels_are_draws_of_the_exact_posterior(workflow, labelled):
+    """Means of parameters and indicators."""
+    block = labelled.blocks[0]
+    exact = exact_posterior(workflow, block)
+    for error in error_of_means(block, exact).values():
         assert np.abs(error).max() < 0.3
         assert np.sqrt(np.mean(error**2)) < 0.1
     difference = block["z"].mean(axis=1) - exact.mean_smoothing()[..., 1]
@@ -151,38 +161,11 @@ def test_labels_are_draws_of_the_exact_posterior(workflow, labelled):
 
 def test_the_gap_is_that_of_importance_sampling(workflow, labelled):
     """The divergence, estimated by other draws: mean of w log w with weights of mean one."""
-    data = {name: labelled.blocks[0][name] for name in ("y", "replicate_mask")}
-    posterior = workflow.sample(conditions=data, num_samples=4000, seed=5)
-    log_weights = diagnostics.importance(posterior).log_weights
+    log_weights = exact_posterior(workflow, labelled.blocks[0]).log_weights
     expected = (np.exp(log_weights) * (log_weights + np.log(4000))).sum(axis=1)
     np.testing.assert_allclose(labelled.gap(workflow)[:16], expected, atol=0.08)
     untrained = abm.MixtureWorkflow(abm.GaussianHMM(), seed=1)
     assert (labelled.gap(untrained) > 1).all()
-
-
-def test_the_proposal_is_a_t_with_the_moments_of_the_weighted_draws():
-    rng = np.random.default_rng(6)
-    u, ratio = rng.normal(size=(2, 40_000, 3)), rng.normal(size=(2, 40_000))
-    ratio[1] = u[1, :, 0]  # moves the mean by 1 in one direction
-    draws, log_density = proposals.propose(rng, u, ratio)
-    mean, covariance = draws.mean(axis=1), np.stack([np.cov(x.T) for x in draws])
-    np.testing.assert_allclose(mean, [[0, 0, 0], [1, 0, 0]], atol=0.05)
-    inflated = np.eye(3) * 7 / 5  # a t's covariance with seven degrees of freedom
-    np.testing.assert_allclose(covariance[0], inflated, atol=0.1)
-    weights = np.exp(ratio[1])
-    shape = np.cov(u[1].T, aweights=weights, ddof=0)
-    expected = multivariate_t(np.average(u[1], 0, weights), shape, df=7).logpdf(draws[1])
-    np.testing.assert_allclose(log_density[1], expected, atol=1e-6)
-
-
-def test_bad_weights_are_tempered_until_enough_draws_are_in_effect():
-    rng = np.random.default_rng(7)
-    ratio = rng.normal(size=(3, 500)) * np.array([[0.1], [5], [50]])
-    log_weights = proposals._temper(ratio, 100)
-    weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
-    ess = weights.sum(axis=1) ** 2 / np.square(weights).sum(axis=1)
-    assert np.array_equal(log_weights[0], ratio[0])
-    np.testing.assert_allclose(ess[1:], 100, rtol=0.01)
 
 
 def test_adapted_proposals_label_what_the_network_does_not_cover(workflow, monkeypatch):
@@ -202,11 +185,7 @@ def test_adapted_proposals_label_what_the_network_does_not_cover(workflow, monke
     assert heterogeneous_data(workflow, 16, **settings).num_rejected >= found.num_rejected + 4
     monkeypatch.undo()
     block = found.blocks[0]
-    data = {name: block[name] for name in ("y", "replicate_mask")}
-    posterior = workflow.sample(conditions=data, num_samples=4000, seed=5)
-    exact = diagnostics.importance(posterior).correct(posterior)
-    for name in workflow.model.parameter_names:
-        error = (block[name].mean(axis=1) - exact.mean()[name]) / exact.std()[name]
+    for error in error_of_means(block, exact_posterior(workflow, block)).values():
         assert np.sqrt(np.mean(error**2)) < 0.15
 
 
@@ -222,8 +201,8 @@ def test_where_the_network_blows_up_the_data_set_is_left_out(workflow, monkeypat
     def blown_up(summary, num_samples, seed):
         draws = draw(summary, num_samples, seed)
         if len(draws) == 16:
-            estimator.lost = float(np.asarray(summary)[3, 0])
-        lost = np.asarray(summary)[:, 0] == estimator.lost
+            estimator.lost = float(to_numpy(summary)[3, 0])
+        lost = to_numpy(summary)[:, 0] == estimator.lost
         draws[lost] = 1e20
         return draws
 

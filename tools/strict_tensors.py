@@ -14,24 +14,17 @@ def _be_strict() -> None:
 
     import torch
 
-    depth, home = 8, torch.__path__[0]  # frames to look for who converts
+    home = torch.__path__[0]
 
-    def is_fetched() -> bool:
-        """Whether Keras fetches the tensor, or PyTorch needs it for itself, to print it say."""
-        frame = sys._getframe(2)
-        for _ in range(depth):
-            if frame is None:
-                return False
-            code = frame.f_code
-            if code.co_name == "convert_to_numpy" or code.co_filename.startswith(home):
-                return True
-            frame = frame.f_back
-        return False
+    def is_fetched(frame) -> bool:
+        """Whether it is Keras that fetches the tensor, or PyTorch that prints it, say."""
+        code = frame.f_code
+        return "convert_to_numpy" in code.co_qualname or code.co_filename.startswith(home)
 
     def strict(method):
         @functools.wraps(method)
         def call(self, *args, **kwargs):
-            if not is_fetched():
+            if not is_fetched(sys._getframe(1)):
                 raise TypeError("tensor: a GPU's is no array; use keras.ops.convert_to_numpy.")
             return method(self, *args, **kwargs)
 

@@ -30,11 +30,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import rel_entr, softmax
-from scipy.stats import multivariate_t
 
 from ..models.data import KEYS
 from .exact import log_posterior
 from .importance_sampling import MIN_SAMPLES, weigh
+from .proposals import fit_student
 
 __all__ = [
     "MarginalLikelihood",
@@ -119,7 +119,7 @@ def _log_ratio(posterior, defensive: float, rng: np.random.Generator) -> np.ndar
     """log p(u, y) - log g(u) at draws from g, (B, S'); -inf where p is zero."""
     draws, log_q = posterior.unconstrained, posterior.log_prob
     num_more = round(posterior.num_samples * defensive / (1 - defensive))
-    students = [_defensive(rows) for rows in draws]
+    students = [fit_student(rows, degrees=DEGREES, widened=WIDENED) for rows in draws]
     if num_more:
         more = [student.rvs(num_more, random_state=rng) for student in students]
         more = np.reshape(more, (len(draws), num_more, draws.shape[2]))  # SciPy drops axes of one
@@ -139,12 +139,6 @@ def _log_ratio(posterior, defensive: float, rng: np.random.Generator) -> np.ndar
             f"set(s) {np.flatnonzero(wrong).tolist()}."
         )
     return log_p - log_g
-
-
-def _defensive(draws: np.ndarray):
-    """Student distribution with the mean and a wider covariance of draws (S, D)."""
-    covariance = np.atleast_2d(np.cov(draws, rowvar=False))
-    return multivariate_t(draws.mean(axis=0), WIDENED * covariance, df=DEGREES)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ and where the model has a likelihood there are such draws for any y: the network
 their Pareto-smoothed importance weights, with indicators drawn from :math:`p(z \mid y, \theta)`.
 
 The weights cannot be trusted where the network is far off, and those are the data sets to learn
-from. So the proposal adapts: a multivariate t takes the mean and covariance of the weighted draws,
-its own draws are weighed in turn, and so on. Bad weights :math:`w` are first made milder,
-:math:`w^\beta`, with the largest :math:`\beta \le 1` that leaves a fifth of the draws in effect.
-Data sets whose weights are bad to the end are left out.
+from. So the proposal adapts (`abmtools.diagnostics.proposals`): a multivariate t takes the mean and
+covariance of the weighted draws, its own draws are weighed in turn, and so on. Data sets whose
+weights are bad to the end are left out.
 
 Which :math:`\tilde p`? Here half the data sets are the model's own, and half heterogeneous. These
 have the indicators of one :math:`\theta`, and observations from several,

@@ -7,18 +7,19 @@ import keras
 import numpy as np
 
 from ..diagnostics.importance_sampling import MIN_SAMPLES, log_ratio, weigh
+from ..diagnostics.proposals import fit_student, temper
 from ..inference.padding import pad_to_few_sizes
 from ..inference.simulation import make_blocks
 from ..jobs import run_jobs
 from ..structures.categorical import draw_systematic
 from .data import HeterogeneousData
-from .proposals import propose
 from .simulation import simulate_heterogeneous
 
 __all__ = ["heterogeneous_data"]
 
 THRESHOLD = 0.7  # of Pareto k, below which weights are trusted
 NUM_ADAPTED = 3  # proposals after the network's own
+DEGREES = 7  # of freedom of these
 DRAWS_AT_ONCE = 20_000  # parameter draws at a time: their flow activations stay in cache
 
 
@@ -142,10 +143,11 @@ def _draw(workflow, data: dict, num_samples: int, num_draws: int, rng) -> tuple[
     ratio[~possible] = 0.0
     trusted = possible & (weigh(ratio).pareto_k < THRESHOLD)
     for _ in range(NUM_ADAPTED):
-        rows = np.flatnonzero(possible & ~trusted)
+        enough = np.isfinite(ratio).sum(axis=1) >= MIN_SAMPLES
+        rows = np.flatnonzero(possible & enough & ~trusted)
         if not rows.size:
             break
-        u[rows], log_q[rows] = propose(rng, u[rows], ratio[rows])
+        u[rows], log_q[rows] = _propose(rng, u[rows], ratio[rows])
         own = {name: values[rows] for name, values in data.items()}
         ratio[rows] = log_ratio(model, own, u[rows], log_q[rows])
         trusted[rows] = weigh(ratio[rows]).pareto_k < THRESHOLD
@@ -156,3 +158,13 @@ def _draw(workflow, data: dict, num_samples: int, num_draws: int, rng) -> tuple[
         "u": np.take_along_axis(u, chosen[..., None], axis=1),
         "log_density": np.take_along_axis(log_density, chosen, axis=1),
     }
+
+
+def _propose(rng, u: np.ndarray, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Draws, (B, S, D), and their log density, (B, S), from draws u with log ratios, (B, S)."""
+    students = [
+        fit_student(draws, degrees=DEGREES, log_weights=temper(row))
+        for draws, row in zip(u, ratio, strict=True)
+    ]
+    draws = np.reshape([x.rvs(u.shape[1], random_state=rng) for x in students], u.shape)
+    return draws, np.stack([x.logpdf(own) for x, own in zip(students, draws, strict=True)])
