@@ -69,9 +69,9 @@ BUDGETS = {
         "num_batches_per_epoch": 2000,
         "batch_size": 64,
         "heterogeneous": {
-            "num_datasets": 40960,
-            "learning_rate": [1.5e-3, 8e-4],
-            "epochs": [22, 11],
+            "num_datasets": 61440,
+            "learning_rate": 2e-3,
+            "epochs": 36,
         },
     },
     "gaussian_mixture": {
@@ -158,10 +158,7 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
 def train_again(
     workflow, folder: Path, name: str, budget: dict, finished: list[Path], executor
 ) -> tuple[float, dict, dict]:
-    """The second training, half on heterogeneous data; its seconds, and the gap on fresh ones.
-
-    It may be several, one after the other, each with its own learning rate.
-    """
+    """The second training, half on heterogeneous data; its seconds, and the gap on fresh ones."""
     start, own = time.perf_counter(), budget | budget["heterogeneous"]
     stored = folder / f"{name}_heterogeneous_{own['num_datasets']}"
     if not stored.exists():
@@ -169,19 +166,14 @@ def train_again(
     data = HeterogeneousData.load(stored, workflow.model)
     seconds = time.perf_counter() - start
     fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, own["seed"] + 1)
-    gaps = {"before": fresh.gap(workflow)}
-    options, losses = {"executor": executor, "simulator": data}, {}
-    cycles = zip(np.ravel(own["learning_rate"]), np.ravel(own["epochs"]), strict=True)
-    for number, (rate, epochs) in enumerate(cycles):
-        cycle = own | {"learning_rate": float(rate), "epochs": int(epochs)}
-        label = f"{name}_heterogeneous_{number}"
-        seconds += fit(workflow, folder, label, cycle, finished, **options)
-        for loss, values in workflow.losses.items():
-            losses[loss] = losses.get(loss, []) + values
+    gap = {"before": fresh.gap(workflow)}
+    options = {"executor": executor, "simulator": data}
+    seconds += fit(workflow, folder, f"{name}_heterogeneous", own, finished, **options)
     finished.append(stored)
-    gaps["after"] = fresh.gap(workflow)
-    means = {when: round(float(gap.mean()), 4) for when, gap in gaps.items()}
-    return seconds, {"heterogeneous_gap": {"num_datasets": fresh.num_datasets} | means}, losses
+    gap["after"] = fresh.gap(workflow)
+    means = {when: round(float(values.mean()), 4) for when, values in gap.items()}
+    gaps = {"heterogeneous_gap": {"num_datasets": fresh.num_datasets} | means}
+    return seconds, gaps, workflow.losses
 
 
 def fit(network, folder: Path, label: str, budget: dict, finished: list[Path], **options) -> float:
@@ -386,7 +378,7 @@ def _hardware() -> str:
 def _num_datasets(budget: dict) -> int:
     """Of all trainings together."""
     epochs = budget["epochs"]
-    epochs = sum(epochs.values()) if isinstance(epochs, dict) else int(np.sum(epochs))
+    epochs = sum(epochs.values()) if isinstance(epochs, dict) else epochs
     number = epochs * budget["num_batches_per_epoch"] * budget["batch_size"]
     if "heterogeneous" in budget:
         again = {key: x for key, x in budget.items() if key != "heterogeneous"}
@@ -397,8 +389,6 @@ def _num_datasets(budget: dict) -> int:
 def _shorten(epochs, factor: float):
     if isinstance(epochs, dict):
         return {part: _shorten(number, factor) for part, number in epochs.items()}
-    if isinstance(epochs, list):
-        return [_shorten(number, factor) for number in epochs]
     return max(1, round(epochs / factor))
 
 

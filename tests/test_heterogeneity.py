@@ -18,6 +18,8 @@ from abmtools.heterogeneity import (
     labels,
     simulate_heterogeneous,
 )
+from abmtools.heterogeneity.simulation import _vary
+from abmtools.models.parameters import ParameterSpace
 
 
 def make_transparent_model(num_obs=60):
@@ -125,10 +127,40 @@ def test_replicates_keep_their_masks(model):
     model.check_data(data)
 
 
-def test_a_spread_that_is_no_share_is_refused():
-    with pytest.raises(ValueError, match=r"spread: expected a share in \[0, 1\], got 1.5"):
+def test_with_a_spread_of_one_the_sources_differ_as_much_as_the_prior_does():
+    model, rng = abm.EvidenceAccumulationHMM(), np.random.default_rng(1)
+    theta, other, another = (model.prior(rng, 20_000) for _ in range(3))
+    size = {name: np.ones(20_000) for name in theta}
+    found = _vary(model.space, theta, [other, another], size)
+    model.space.check(found)
+    free = {
+        name: shape
+        for name, shape in model.parameter_shapes.items()
+        if name not in model.space.bounded
+    }
+    space = ParameterSpace(free, {name: model.space.constraints[name] for name in free})
+    before, after = (space.unconstrain({name: x[name] for name in free}) for x in (theta, found))
+    np.testing.assert_allclose((after - before).std(axis=0), before.std(axis=0), rtol=0.05)
+    mean = (theta["non_decision_time"] + other["non_decision_time"]) / 2
+    np.testing.assert_allclose(found["non_decision_time"], mean)
+
+
+def test_parameters_that_do_not_vary_stay():
+    model, rng = abm.GaussianMixture(), np.random.default_rng(1)
+    theta, other, another = (model.prior(rng, 50) for _ in range(3))
+    size = {"weights": np.zeros(50), "means": np.linspace(0, 3, 50)}
+    found = _vary(model.space, theta, [other, another], size)
+    np.testing.assert_allclose(found["weights"], theta["weights"], atol=1e-6)
+    np.testing.assert_allclose(found["means"][0], theta["means"][0], atol=1e-6)
+    assert np.abs(found["means"] - theta["means"])[1:].min() > 0
+    model.space.check(found)
+
+
+@pytest.mark.parametrize("spread", [-0.1, np.inf, np.nan])
+def test_a_spread_that_is_none_is_refused(spread):
+    with pytest.raises(ValueError, match=f"spread: expected a number from zero on, got {spread}"):
         simulate_heterogeneous(
-            make_transparent_model(), 2, rng=np.random.default_rng(1), spread=1.5
+            make_transparent_model(), 2, rng=np.random.default_rng(1), spread=spread
         )
 
 

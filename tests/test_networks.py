@@ -1,5 +1,6 @@
 """Networks: properties that hold whatever the architecture is."""
 
+import bayesflow as bf
 import keras
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy.special import softmax
 from abmtools import Markov
 from abmtools.networks import (
     ChainAssignment,
+    DirectMLP,
     EmissionScorer,
     ObservationEncoder,
     SequenceSummary,
@@ -369,3 +371,29 @@ def test_scorer_configuration(scorer, rng):
     copy(codes, parameters)
     copy.set_weights(scorer.get_weights())
     assert_close(copy(codes, parameters), expected)
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"residual": False}, {"residual": True}, {"dropout": 0.5}, {"norm": "layer"}]
+)
+def test_a_direct_perceptron_is_that_of_bayesflow(kwargs):
+    x = keras.random.normal((5, 7, 3), seed=1)
+    options = {"widths": (8, 8, 4), "activation": "silu", "dropout": 0.0} | kwargs
+    direct, theirs = DirectMLP(**options), bf.networks.MLP(**options)
+    direct.build(x.shape)
+    theirs.build(x.shape)
+    for ours, other in zip(direct.weights, theirs.weights, strict=True):
+        ours.assign(keras.random.normal(ours.shape, seed=2))
+        other.assign(ours)
+    np.testing.assert_array_equal(to_numpy(direct(x)), to_numpy(theirs(x)))
+    if not direct.dropout:
+        np.testing.assert_array_equal(to_numpy(direct(x, training=True)), to_numpy(direct(x)))
+    restored = DirectMLP.from_config(direct.get_config())
+    assert type(restored.blocks[0].activation) is type(direct.blocks[0].activation)
+
+
+def test_a_direct_perceptron_drops_out_in_training():
+    direct = DirectMLP(widths=(64,), dropout=0.5)
+    x = keras.ops.ones((1, 3))
+    direct.build(x.shape)
+    assert np.abs(to_numpy(direct(x, training=True)) - to_numpy(direct(x))).max() > 0

@@ -20,14 +20,19 @@ covariance of the weighted draws, its own draws are weighed in turn, and so on. 
 weights are bad to the end are left out.
 
 Which :math:`\tilde p`? Here half the data sets are the model's own, and half heterogeneous. These
-have the indicators of one :math:`\theta`, and observations from several,
+have the indicators of one :math:`\theta`, and observations from several around it. On the
+unconstrained scale,
 
-.. math:: \theta^{(j)} = (1 - s) \, \theta + s \, \theta'_j , \qquad \theta'_j \sim p(\theta) ,
+.. math:: u^{(j)} = u + s \, \frac{u'_j - u''_j}{\sqrt{2}} , \qquad
+          u'_j, u''_j \text{ independent draws of the prior} ,
 
-in turns or one after the other, by weights that are drawn, too. The spread s is uniform, and some
-parameters do not vary at all. A mean of parameters has to be possible itself; for all constraints
-of `abmtools` it is. Half of these data sets have strays besides: up to a tenth of the observations,
-from :math:`\theta'_j` itself, or whatever else one fears in one's data.
+in turns or one after the other, by weights that are drawn, too. With :math:`s = 1` these vectors
+differ as much as the prior's do; s is uniform, up to more than that, since one's own trials can
+differ more than people do on average; and some parameters do not vary at all. A parameter whose
+bound depends on the data, such as a non-decision time, is
+:math:`(\theta + s \, \theta'_j) / (1 + s)` instead. Half of these data sets have strays besides: up
+to a tenth of the observations, from :math:`\theta'_j` itself, or whatever else one fears in one's
+data.
 
 References
 ----------

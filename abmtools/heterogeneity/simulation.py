@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 
 from ..models.data import KEYS
+from ..models.parameters import ParameterSpace
 from ..structures.categorical import draw_categorical, draw_systematic
 
 __all__ = ["simulate_heterogeneous"]
 
 MOST_SOURCES = 8  # parameter vectors behind one data set
-SPREAD = 0.8  # largest share of another one's parameters
+SPREAD = 1.5  # of these vectors around the first, at most, relative to the prior's
 VARIES = 0.6  # probability that a parameter does
 CONCENTRATION = 0.7  # of the weights of the parameter vectors: few are common, some rare
 STRAYS = 0.1  # largest share of observations that have nothing to do with the rest
@@ -32,7 +33,8 @@ def simulate_heterogeneous(
     batch_size : int
     rng : numpy.random.Generator
     spread : float
-        Largest spread s, between 0 and 1. With a spread of zero there are no strays, either.
+        Largest spread s, relative to the prior's. With a spread of zero there are no strays,
+        either.
     strays : callable, optional
         ``strays(data, rng=rng)`` makes what each observation of simulated data could have been
         instead, had it strayed, (B, N, ...). The strays of half the data sets that have some are
@@ -46,23 +48,22 @@ def simulate_heterogeneous(
     Raises
     ------
     ValueError
-        If the spread is not between 0 and 1, or strays have another shape than the observations.
+        If the spread is not a number from zero on, or strays have another shape than the
+        observations.
     """
-    if not 0 <= spread <= 1:
-        raise ValueError(f"spread: expected a share in [0, 1], got {spread}.")
+    if not (np.isfinite(spread) and spread >= 0):
+        raise ValueError(f"spread: expected a number from zero on, got {spread}.")
     theta = model.prior(rng, batch_size)
     base = model.simulate_data(theta, rng=rng)
     replicates = () if model.num_reps is None else (base["y"].shape[2],)
     size = rng.uniform(0, spread, batch_size)
-    varies = {name: rng.random(batch_size) < VARIES for name in theta}
+    size = {name: np.where(rng.random(batch_size) < VARIES, size, 0.0) for name in theta}
     share = rng.uniform(-STRAYS, STRAYS, batch_size) if spread else np.zeros(batch_size)
     near, far = [], []
     for _ in range(rng.integers(2, MOST_SOURCES + 1)):
         other = model.prior(rng, batch_size)
-        mean = {
-            name: _mean(values, other[name], size * varies[name]) for name, values in theta.items()
-        }
-        near.append(model.emission(rng, mean, base["z"], *replicates)["y"])
+        source = _vary(model.space, theta, [other, model.prior(rng, batch_size)], size)
+        near.append(model.emission(rng, source, base["z"], *replicates)["y"])
         far.append(model.emission(rng, other, base["z"], *replicates)["y"])
     chosen = _choose_sources(rng, len(near), base["z"].shape)
     stray = rng.random(base["z"].shape) < share[:, None]
@@ -78,10 +79,22 @@ def simulate_heterogeneous(
     return {name: values for name, values in base.items() if name in KEYS} | {"y": y}
 
 
-def _mean(values: np.ndarray, others: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Between two parameter vectors, (B, ...), by a share of the other one, (B,)."""
-    share = share.reshape(-1, *[1] * (values.ndim - 1))
-    return (1 - share) * values + share * others
+def _vary(space: ParameterSpace, theta: dict, others: list[dict], size: np.ndarray) -> dict:
+    """A parameter vector around theta, from two others and how far it may be from it, by name.
+
+    Where a bound depends on the data, which are still to come, it is a mean.
+    """
+    names = [name for name in space.names if name not in space.bounded]
+    free = ParameterSpace(
+        *({name: x[name] for name in names} for x in (space.shapes, space.constraints))
+    )
+    u, u1, u2 = (free.unconstrain({name: x[name] for name in names}) for x in (theta, *others))
+    s = np.stack([size[name] for name in names], axis=-1)
+    s = np.repeat(s, list(free.sizes.values()), axis=-1)
+    found = free.constrain(u + s * (u1 - u2) / np.sqrt(2))
+    for name in space.bounded:
+        found[name] = (theta[name] + size[name] * others[0][name]) / (1 + size[name])
+    return {name: found[name] for name in theta}
 
 
 def _make_strays(strays: Callable, data: dict, rng: np.random.Generator) -> np.ndarray:

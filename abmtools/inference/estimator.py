@@ -12,6 +12,8 @@ the expected Kullback-Leibler divergences from the two exact factors up to const
 expectation is smallest when q is the exact factor (Kucharský & Bürkner, 2025, arXiv:2501.10229).
 """
 
+import threading
+
 import bayesflow as bf
 import keras
 import numpy as np
@@ -26,6 +28,7 @@ NETWORKS = ("summary_network", "inference_network", "emission_scorer", "sequence
 FAR = 20  # prior standard deviations
 REDRAWN = 64  # draws at a time to replace some of a data set
 MAX_REDRAWS = 50
+DRAWING = threading.Lock()  # on torch, Keras draws gamma variates from the global generator
 SEQUENCES_AT_ONCE = 250  # sequences x draws at a time: the classifier's activations stay in cache
 
 
@@ -282,9 +285,10 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         return keras.ops.convert_to_numpy(draws)
 
     def _draw_standardized(self, summary, num_samples: int, seed) -> np.ndarray:
-        draws = self.sampler.sample(
-            self.inference_network, num_samples=num_samples, conditions=summary, seed=seed
-        )
+        with DRAWING:
+            draws = self.sampler.sample(
+                self.inference_network, num_samples=num_samples, conditions=summary, seed=seed
+            )
         return np.array(keras.ops.convert_to_numpy(draws))
 
     @without_gradients

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from ..networks import (
+    DirectMLP,
     EmissionScorer,
     ObservationEncoder,
     SequenceClassifier,
@@ -22,6 +23,7 @@ from .adapter import make_adapter
 from .dataset import ModelSimulator
 from .estimator import MixtureEstimator
 from .posterior import MixturePosterior
+from .threads import run_in_threads
 from .training import SeededTraining
 
 __all__ = ["ExtrapolationWarning", "MixtureWorkflow"]
@@ -217,13 +219,10 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
             raise ValueError(f"batch_size: expected a positive integer, got {batch_size!r}.")
         data = self.model.check_data(conditions)
         warn_if_outside(self.model, data)
-        batch_size = batch_size or datasets_at_once(data, ROWS_PER_BATCH, num_samples)
+        blocks = _blocks(data, batch_size or datasets_at_once(data, ROWS_PER_BATCH, num_samples))
         seed = None if seed is None else keras.random.SeedGenerator(int(seed))
-        draws = []
-        for start in range(0, len(data["y"]), batch_size):
-            part = {key: value[start : start + batch_size] for key, value in data.items()}
-            draws.append(self.estimator.sample_unconstrained(part, num_samples, seed=seed))
-        draws = np.concatenate(draws)
+        draw = self.estimator.sample_unconstrained
+        draws = np.concatenate([draw(_take(data, rows), num_samples, seed=seed) for rows in blocks])
         return MixturePosterior(
             model=self.model,
             data=data,
@@ -235,15 +234,17 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
     def _indicators(self, data: dict, u: np.ndarray) -> dict[str, np.ndarray]:
         """What is known of the indicators at u, (B, S, D), for as many data sets as fit a cache."""
         per_dataset = u.shape[1] * data["y"].shape[1] * self.model.num_components
-        size = datasets_at_once(data, PROBABILITIES_AT_ONCE, per_dataset)
+        first, *others = _blocks(data, datasets_at_once(data, PROBABILITIES_AT_ONCE, per_dataset))
         found = {}
-        for start in range(0, len(u), size):
-            rows = slice(start, start + size)
-            part = {key: value[rows] for key, value in data.items()}
-            for name, values in self.estimator.indicators(part, u[rows]).items():
-                if start == 0:
+
+        def fill(rows):
+            for name, values in self.estimator.indicators(_take(data, rows), u[rows]).items():
+                if rows is first:
                     found[name] = np.empty((len(u), *values.shape[1:]), dtype=values.dtype)
                 found[name][rows] = values
+
+        fill(first)
+        run_in_threads(fill, others)
         return found
 
     def log_prob_unconstrained(self, data, u: np.ndarray) -> np.ndarray:
@@ -258,12 +259,9 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
                 f"u: expected shape ({len(data['y'])}, S, {self.model.num_unconstrained}), "
                 f"got {np.shape(u)}."
             )
-        batch_size = datasets_at_once(data, ROWS_PER_BATCH, u.shape[1])
-        parts = []
-        for start in range(0, len(u), batch_size):
-            part = {key: value[start : start + batch_size] for key, value in data.items()}
-            chosen = u[start : start + batch_size]
-            parts.append(self.estimator.log_prob_unconstrained(part, chosen))
+        blocks = _blocks(data, datasets_at_once(data, ROWS_PER_BATCH, u.shape[1]))
+        log_prob = self.estimator.log_prob_unconstrained
+        parts = run_in_threads(lambda rows: log_prob(_take(data, rows), u[rows]), blocks)
         return np.concatenate(parts).astype("float64")
 
     def membership(self, data, parameters) -> np.ndarray:
@@ -302,17 +300,26 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
             raise ValueError("scores: the networks have a sequence classifier and no scorer.")
         data = self.model.check_data(data)
         u = self.model.unconstrain(parameters, data)
-        size = datasets_at_once(data, PROBABILITIES_AT_ONCE, u.shape[1] * data["y"].shape[1])
-        parts = []
-        for start in range(0, len(u), size):
-            part = {key: value[start : start + size] for key, value in data.items()}
-            parts.append(self.estimator.emission_scores(part, u[start : start + size]))
-        return np.concatenate(parts)
+        per_dataset = u.shape[1] * data["y"].shape[1]
+        blocks = _blocks(data, datasets_at_once(data, PROBABILITIES_AT_ONCE, per_dataset))
+        scores = self.estimator.emission_scores
+        return np.concatenate(
+            run_in_threads(lambda rows: scores(_take(data, rows), u[rows]), blocks)
+        )
 
 
 def datasets_at_once(data: dict, limit: float = np.inf, per_dataset: int = 1) -> int:
     """How many data sets stay within a limit and within that on observations; at least one."""
     return int(max(1, min(limit // per_dataset, OBSERVATIONS_AT_ONCE // data["y"].shape[1])))
+
+
+def _blocks(data: dict, size: int) -> list[slice]:
+    """Blocks of so many data sets, and a last one of the rest."""
+    return [slice(start, start + size) for start in range(0, len(data["y"]), size)]
+
+
+def _take(data: dict, rows: slice) -> dict:
+    return {name: values[rows] for name, values in data.items()}
 
 
 def warn_if_outside(model, data: dict, *, stacklevel: int = 3) -> None:
@@ -348,5 +355,11 @@ def default_flow(depth: int = 4, width: int = 64) -> bf.networks.CouplingFlow:
     return bf.networks.CouplingFlow(
         depth=depth,
         base_distribution="student_t",
-        subnet_kwargs={"widths": (width, width), "dropout": 0.0, "activation": "silu"},
+        subnet=DirectMLP,
+        subnet_kwargs={
+            "widths": (width, width),
+            "activation": "silu",
+            "residual": False,
+            "dropout": 0.0,
+        },
     )

@@ -5,6 +5,7 @@ which p(theta | y) is conditioned, and scored against theta for p(z | y, theta).
 """
 
 from .chain_assignment import ChainAssignment
+from .direct_mlp import DirectMLP
 from .emission_scorer import EmissionScorer
 from .observation_encoder import ObservationEncoder
 from .sequence_classifier import SequenceClassifier
@@ -14,6 +15,7 @@ from .soft_assignment import SoftAssignment
 
 __all__ = [
     "ChainAssignment",
+    "DirectMLP",
     "EmissionScorer",
     "ObservationEncoder",
     "SequenceClassifier",
