@@ -234,6 +234,17 @@ def test_equal_and_hopeless_weights_have_a_pareto_k(exact, monkeypatch):
     assert "largest inf" in str(result)
 
 
+@pytest.mark.parametrize("depth", [300, 400, 700, 735, 760])
+def test_weights_next_to_nothing_have_a_pareto_k(depth):
+    """Powers of e that hardly are numbers once made small ones of large k."""
+    ratio = np.random.default_rng(1).exponential(size=(1, 1000)) - depth
+    ratio[0, 0] = 0.0
+    result = importance_sampling.weigh(ratio)
+    assert result.pareto_k[0] > 2
+    np.testing.assert_allclose(result.ess, 1, rtol=0.05)
+    assert not np.isnan(result.log_weights).any()
+
+
 def test_draws_at_the_boundary_get_weight_zero(exact):
     u = exact.unconstrained.copy()
     u[:, 0] = 1000.0

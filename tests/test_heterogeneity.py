@@ -168,10 +168,16 @@ def test_a_spread_that_is_none_is_refused(spread):
 
 
 def exact_posterior(workflow, block):
-    """Importance sampling with draws that the labels have not seen."""
+    """Importance sampling with draws that the labels have not seen; and of which data sets it is.
+
+    The proposals of the labels adapt, those here do not, so it fails for a few more.
+    """
     data = {name: block[name] for name in ("y", "replicate_mask")}
     posterior = workflow.sample(conditions=data, num_samples=4000, seed=5)
-    return diagnostics.importance(posterior).correct(posterior)
+    weights = diagnostics.importance(posterior)
+    known = weights.pareto_k < 0.5
+    assert known.mean() > 0.8
+    return weights.correct(posterior), known
 
 
 def error_of_means(block, exact):
@@ -183,19 +189,20 @@ def error_of_means(block, exact):
 def test_labels_are_draws_of_the_exact_posterior(workflow, labelled):
     """Means of parameters and indicators."""
     block = labelled.blocks[0]
-    exact = exact_posterior(workflow, block)
+    exact, known = exact_posterior(workflow, block)
     for error in error_of_means(block, exact).values():
-        assert np.abs(error).max() < 0.3
-        assert np.sqrt(np.mean(error**2)) < 0.1
-    difference = block["z"].mean(axis=1) - exact.mean_smoothing()[..., 1]
+        assert np.abs(error[known]).max() < 0.3
+        assert np.sqrt(np.mean(error[known] ** 2)) < 0.1
+    difference = (block["z"].mean(axis=1) - exact.mean_smoothing()[..., 1])[known]
     assert np.sqrt(np.mean(difference**2)) < 0.03
 
 
 def test_the_gap_is_that_of_importance_sampling(workflow, labelled):
     """The divergence, estimated by other draws: mean of w log w with weights of mean one."""
-    log_weights = exact_posterior(workflow, labelled.blocks[0]).log_weights
-    expected = (np.exp(log_weights) * (log_weights + np.log(4000))).sum(axis=1)
-    np.testing.assert_allclose(labelled.gap(workflow)[:16], expected, atol=0.08)
+    exact, known = exact_posterior(workflow, labelled.blocks[0])
+    expected = (np.exp(exact.log_weights) * (exact.log_weights + np.log(4000))).sum(axis=1)
+    gap = labelled.gap(workflow)[: len(known)]
+    np.testing.assert_allclose(gap[known], expected[known], atol=0.08)
     untrained = abm.MixtureWorkflow(abm.GaussianHMM(), seed=1)
     assert (labelled.gap(untrained) > 1).all()
 
@@ -217,8 +224,9 @@ def test_adapted_proposals_label_what_the_network_does_not_cover(workflow, monke
     assert heterogeneous_data(workflow, 16, **settings).num_rejected >= found.num_rejected + 4
     monkeypatch.undo()
     block = found.blocks[0]
-    for error in error_of_means(block, exact_posterior(workflow, block)).values():
-        assert np.sqrt(np.mean(error**2)) < 0.15
+    exact, known = exact_posterior(workflow, block)
+    for error in error_of_means(block, exact).values():
+        assert np.sqrt(np.mean(error[known] ** 2)) < 0.15
 
 
 def test_every_data_set_is_kept_or_counted(labelled):

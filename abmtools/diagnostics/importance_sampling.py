@@ -29,6 +29,7 @@ from .exact import log_posterior
 
 __all__ = ["ImportanceResult", "importance", "log_ratio", "weigh"]
 
+NOTHING = np.log(np.finfo("float64").tiny) / 2  # of weights: differences of less are no numbers
 MIN_SAMPLES = 25  # below it the Pareto distribution has fewer than five weights to fit
 
 
@@ -200,6 +201,8 @@ def _smooth(ratio: np.ndarray) -> tuple[np.ndarray, float]:
     tail = np.sort(ratio)[-num_tail:]
     if tail[0] == tail[-1]:
         return ratio - logsumexp(ratio), -np.inf
+    if tail[0] - tail[-1] < NOTHING:
+        return ratio - logsumexp(ratio), np.inf
     with np.errstate(over="ignore"):  # of quantiles, where k is far above one
         log_weights, pareto_k = array_stats.psislw(-ratio)  # takes log likelihoods: minus the ratio
     return log_weights, np.inf if np.isnan(pareto_k) else float(pareto_k)
