@@ -235,16 +235,19 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         """What is known of the indicators at u, (B, S, D), for as many data sets as fit a cache."""
         per_dataset = u.shape[1] * data["y"].shape[1] * self.model.num_components
         first, *others = _blocks(data, datasets_at_once(data, PROBABILITIES_AT_ONCE, per_dataset))
-        found = {}
+        part = self.estimator.indicators(_take(data, first), u[first])
+        if not others:
+            return part
+        # In the order of the part's axes in memory: otherwise each copy would rearrange them.
+        found = {name: np.empty_like(x, shape=(len(u), *x.shape[1:])) for name, x in part.items()}
 
-        def fill(rows):
-            for name, values in self.estimator.indicators(_take(data, rows), u[rows]).items():
-                if rows is first:
-                    found[name] = np.empty((len(u), *values.shape[1:]), dtype=values.dtype)
+        def fill(rows, part):
+            for name, values in part.items():
                 found[name][rows] = values
 
-        fill(first)
-        run_in_threads(fill, others)
+        fill(first, part)
+        indicators = self.estimator.indicators
+        run_in_threads(lambda rows: fill(rows, indicators(_take(data, rows), u[rows])), others)
         return found
 
     def log_prob_unconstrained(self, data, u: np.ndarray) -> np.ndarray:

@@ -121,8 +121,8 @@ class EmissionScorer(keras.Layer):
     def _forward(layers, x):
         hidden = x
         for layer in layers[:-1]:
-            hidden = layer(hidden)
-        return layers[-1](keras.ops.concatenate([hidden, x], axis=-1))
+            hidden = layer.call(hidden)  # directly, as in DirectMLP
+        return layers[-1].call(keras.ops.concatenate([hidden, x], axis=-1))
 
     def get_config(self):
         config = {

@@ -160,5 +160,5 @@ def _build_layers(layers, size: int) -> None:
 def _apply(layers, parts):
     hidden = keras.ops.concatenate(parts, axis=-1)
     for layer in layers:
-        hidden = layer(hidden)
+        hidden = layer.call(hidden)  # directly, as in DirectMLP
     return hidden

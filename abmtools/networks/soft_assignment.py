@@ -69,8 +69,9 @@ class SoftAssignment(keras.Layer):
 
     def scores(self, statistics, summary):
         """a_k + eta_k' e, (B, num_heads, num_slots, N), of statistics (1, e), (B, N, E + 1)."""
+        provisional = self.provisional.call(summary)  # directly, as in DirectMLP
         parameters = keras.ops.reshape(
-            self.provisional(summary), (-1, self.num_heads * self.num_slots, statistics.shape[-1])
+            provisional, (-1, self.num_heads * self.num_slots, statistics.shape[-1])
         )
         scores = keras.ops.matmul(parameters, keras.ops.transpose(statistics, (0, 2, 1)))
         return keras.ops.reshape(scores, (-1, self.num_heads, self.num_slots, statistics.shape[1]))
