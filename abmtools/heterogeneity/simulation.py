@@ -12,7 +12,7 @@ __all__ = ["simulate_heterogeneous"]
 
 MOST_SOURCES = 8  # parameter vectors behind one data set
 SPREAD = 1.5  # of these vectors around the first, at most, relative to the prior's
-VARIES = 0.6  # probability that a parameter does
+VARIES = 0.6  # probability that a parameter differs among them
 CONCENTRATION = 0.7  # of the weights of the parameter vectors: few are common, some rare
 STRAYS = 0.1  # largest share of observations that have nothing to do with the rest
 

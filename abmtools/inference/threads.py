@@ -35,17 +35,23 @@ def run_in_threads(function: Callable, blocks: Iterable) -> list:
         Results in the order of the blocks.
     """
     blocks = list(blocks)
-    if keras.backend.backend() != "torch" or on_gpu():
+    threads = min(_num_threads(), len(blocks))
+    if threads < 2:
         return [function(block) for block in blocks]
     import torch
 
     cores = torch.get_num_threads()
-    if min(cores, len(blocks)) < 2:
-        return [function(block) for block in blocks]
     try:
-        with ThreadPoolExecutor(
-            min(cores, len(blocks)), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(function, blocks))
     finally:  # of threads that are still to come
         torch.set_num_threads(cores)
+
+
+def _num_threads() -> int:
+    """How many threads torch may use on CPUs; one with another backend, and on a GPU."""
+    if keras.backend.backend() != "torch" or on_gpu():
+        return 1
+    import torch
+
+    return torch.get_num_threads()
