@@ -12,6 +12,7 @@ model's (`abmtools.heterogeneity`).
 """
 
 import argparse
+import ctypes
 import hashlib
 import json
 import os
@@ -213,6 +214,18 @@ def simulate_heterogeneous_data(workflow, num_datasets: int, seed: int):
         )
     print(data, flush=True)
     return data
+
+
+def keep_memory() -> None:
+    """Keep what a step has freed for the next one.
+
+    glibc gives large pieces back to the system, and to get them again, page by page, takes as long
+    as all that a step computes. Elsewhere this does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: never
+        mallopt(-4, 0)  # M_MMAP_MAX: nothing outside the heap
 
 
 def make_pool(workers: int | None):
@@ -425,6 +438,7 @@ def main() -> None:
             key: _shorten(second[key], arguments.shorten) for key in ("epochs", "num_datasets")
         }
         budget["heterogeneous"] = second | shortened
+    keep_memory()
     checkpoints = Path(os.environ.get("CHECKPOINTS", tempfile.gettempdir()))
     with make_pool(arguments.workers) as executor:
         workflow, results = train(name, checkpoints, budget, executor, arguments.second)

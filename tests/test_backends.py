@@ -16,9 +16,11 @@ from abmtools import load_pretrained
 
 SCRIPT = """
 import sys
+import jax
 import keras
 import numpy as np
 from abmtools import GaussianHMM, GaussianMixture, MixtureWorkflow, load_pretrained
+from abmtools.networks import ChainAssignment
 
 assert keras.backend.backend() == "jax"
 given = np.load(sys.argv[1])
@@ -48,6 +50,17 @@ except ValueError as error:
     assert "no path" in str(error)
 else:
     raise AssertionError("an impossible sequence went through")
+
+rng = np.random.default_rng(1)
+layer = ChainAssignment(num_heads=1, num_slots=2)
+codes, summary = rng.normal(size=(8, 30, 3)), rng.normal(size=(8, 5))
+layer.build(codes.shape, summary.shape)
+weights = [1000.0 * x.value for x in layer.trainable_variables]
+
+def loss(weights):
+    return (layer.stateless_call(weights, [], codes, summary)[0] ** 2).sum()
+
+assert all(np.isfinite(x).all() for x in jax.jit(jax.grad(loss))(weights))
 """
 
 

@@ -12,7 +12,9 @@ from scipy.special import logsumexp
 from scipy.stats import chisquare
 
 from abmtools import Independent, Markov, persistent
-from abmtools.structures import recursions
+from abmtools.structures import chain, recursions
+from abmtools.structures.arithmetic import LOGARITHMS, MIXING, PROBABILITIES
+from abmtools.structures.chain import Chain
 
 
 @pytest.fixture(autouse=True, params=["steps", "rounds"])
@@ -110,6 +112,22 @@ def test_filtering_and_smoothing_at_once(problem):
     ):
         expected = getattr(STRUCTURE, name)(scores, parameters)
         np.testing.assert_allclose(to_numpy(got), to_numpy(expected), atol=1e-14)
+
+
+def test_arithmetics_agree(problem, monkeypatch, rng):
+    """What is computed with probabilities is what is computed with logarithms."""
+    parameters, scores = problem
+    z = rng.integers(scores.shape[-1], size=scores.shape[:-1])
+    found = []
+    for mixing, arithmetic in ((MIXING, PROBABILITIES), (np.inf, LOGARITHMS)):
+        monkeypatch.setattr(chain, "MIXING", mixing)
+        assert Chain(STRUCTURE, scores, parameters, None).arithmetic is arithmetic
+        both = STRUCTURE.filtering_and_smoothing(scores, parameters)
+        likelihood = STRUCTURE.log_likelihood(scores, parameters)
+        filtering = STRUCTURE.filtering(scores, parameters)
+        found.append([*both, filtering, likelihood, STRUCTURE.log_prob(z, scores, parameters)])
+    for probabilities, logarithms in zip(*found, strict=True):
+        np.testing.assert_allclose(to_numpy(probabilities), to_numpy(logarithms), atol=1e-12)
 
 
 def test_likelihood_and_paths(problem):
@@ -248,6 +266,22 @@ def test_improbable_states_come_back(rng):
     got = to_numpy(Markov(np.eye(2)).smoothing(scores, {}))
     np.testing.assert_allclose(got, oracle.smoothing(), atol=1e-12)
     np.testing.assert_allclose(got, [[0, 1]] * 3, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_improbable_states_come_back_in_a_chain_that_just_mixes(dtype):
+    """Lost in single precision, and in the end the most probable."""
+    transition = np.array([[1 - 2e-12, 2e-12], [2e-12, 1 - 2e-12]])
+    scores = np.array([[0.0, -150.0], [0.0, -150.0], [-400.0, 0.0], [0.0, -150.0], [-400.0, 0.0]])
+    oracle = Enumeration(np.array([0.5, 0.5]), transition, scores)
+    given = scores.astype(dtype), {"A": transition.astype(dtype)}
+    structure = Markov("A")
+    for name in ("filtering", "smoothing"):
+        got = to_numpy(getattr(structure, name)(*given))
+        np.testing.assert_allclose(got, getattr(oracle, name)(), atol=1e-6)
+    got = to_numpy(structure.log_likelihood(*given))
+    np.testing.assert_allclose(got, oracle.log_likelihood, rtol=1e-6)
+    assert Chain(structure, *given, None).arithmetic is PROBABILITIES
 
 
 def test_impossible_states_stay_impossible(rng):

@@ -20,6 +20,7 @@ from abmtools.networks import (
     SoftAssignment,
     emission_scorer,
 )
+from abmtools.structures.arithmetic import MIXING
 
 ENCODERS = {
     "numbers": {"replicates": False},
@@ -195,16 +196,23 @@ def test_any_length(sequence_summary, kind, rng, num_obs):
     assert np.all(np.isfinite(got))
 
 
-def test_chain_assignment_is_an_exact_e_step(rng):
-    """Its counts are those of `Markov` with the same scores and transitions."""
+@pytest.mark.parametrize("sharpness", [1.0, 100.0])
+def test_chain_assignment_is_an_exact_e_step(rng, sharpness):
+    """Its counts are those of `Markov` with the same scores and transitions, also of next to zero.
+
+    `Markov` takes the transitions of next to zero for zero, so it computes with logarithms.
+    """
     codes = rng.normal(size=(2, 6, 3)).astype("float32")
     summary = rng.normal(size=(2, 5)).astype("float32")
     layer = ChainAssignment(num_heads=1, num_slots=3)
     layer.build(codes.shape, summary.shape)
+    layer.transitions.kernel.assign(sharpness * layer.transitions.kernel)
     statistics = np.concatenate([np.ones((2, 6, 1), "float32"), codes], axis=-1)
     scores = np.moveaxis(to_numpy(layer.scores(statistics, summary))[:, 0], 1, 2)
-    transition = np.exp(np.moveaxis(to_numpy(layer.log_transitions(summary)), 2, 0))
-    structure, parameters = Markov("A"), {"A": transition}
+    transition = np.moveaxis(to_numpy(layer.transition_matrices(summary)), 2, 0)
+    assert np.all(transition >= MIXING)
+    assert np.any(transition < 2 * MIXING) == (sharpness > 1)
+    structure, parameters = Markov("A"), {"A": np.where(transition < 2 * MIXING, 0, transition)}
     smoothing = to_numpy(structure.smoothing(scores, parameters))
     pairs = np.exp(to_numpy(structure.log_pairwise_smoothing(scores, parameters)))
     expected = np.concatenate(

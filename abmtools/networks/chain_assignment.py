@@ -16,6 +16,7 @@ import keras
 from bayesflow.utils.serialization import serializable
 from keras import ops
 
+from ..structures.arithmetic import MIXING, PROBABILITIES
 from ..structures.recursions import both_ways
 from .pooling import masked_outer_mean
 from .soft_assignment import SoftAssignment
@@ -53,28 +54,29 @@ class ChainAssignment(SoftAssignment):
         scores = ops.reshape(
             ops.transpose(scores, (3, 2, 0, 1)), (num_obs, self.num_slots, batch * self.num_heads)
         )
-        log_transition = self.log_transitions(summary)
-        log_alpha, log_beta, _ = both_ways(ops.zeros_like(scores[0]), log_transition, scores)
-        smoothed = ops.softmax(log_alpha + log_beta, axis=1)
+        weights = ops.exp(scores - ops.stop_gradient(ops.max(scores, axis=1, keepdims=True)))
+        transition = self.transition_matrices(summary)
+        start = ops.ones_like(weights[0])
+        alpha, beta, _ = both_ways(start, transition, weights, PROBABILITIES)
+        smoothed = _normalize(alpha * beta, axis=1)
         assigned = ops.reshape(smoothed, (num_obs, self.num_slots, batch, self.num_heads))
         assigned = ops.reshape(
             ops.transpose(assigned, (2, 0, 3, 1)), (batch, num_obs, self.num_heads * self.num_slots)
         )
-        ahead = (scores + log_beta)[1:]
-        pairs = log_alpha[:-1, :, None] + log_transition + ahead[:, None]
+        ahead = (weights * beta)[1:]
+        pairs = _normalize(alpha[:-1, :, None] * transition * ahead[:, None], axis=(1, 2))
         pairs = ops.reshape(pairs, (num_obs - 1, self.num_slots**2, batch, self.num_heads))
-        pairs = ops.softmax(pairs, axis=1)
         counted = self._count_pairs(pairs, mask)
         return ops.concatenate([masked_outer_mean(assigned, statistics, mask), counted], axis=-1)
 
-    def log_transitions(self, summary):
-        """Log transition matrices (slots, slots, B * heads)."""
+    def transition_matrices(self, summary):
+        """Transition matrices (slots, slots, B * heads) of chains that mix, see `arithmetic`."""
         logits = ops.reshape(
             self.transitions(summary), (-1, self.num_heads, self.num_slots, self.num_slots)
         )
-        log_rows = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
-        log_rows = ops.reshape(log_rows, (-1, self.num_slots, self.num_slots))
-        return ops.transpose(log_rows, (1, 2, 0))
+        rows = ops.softmax(logits, axis=-1) + MIXING
+        rows = ops.reshape(rows, (-1, self.num_slots, self.num_slots))
+        return ops.transpose(rows, (1, 2, 0))
 
     def _count_pairs(self, pairs, mask):
         """Mean over neighbours that are both observed, (B, heads * slots ** 2)."""
@@ -91,3 +93,13 @@ class ChainAssignment(SoftAssignment):
     def compute_output_shape(self, codes_shape, summary_shape):
         batch, size = super().compute_output_shape(codes_shape, summary_shape)
         return (batch, size + self.num_heads * self.num_slots**2)
+
+
+def _normalize(terms, axis):
+    """Terms with sum one over axis.
+
+    The sum is taken out as a constant before: its square, which the gradient has, may be too small
+    for single precision where it is not.
+    """
+    terms = terms / ops.stop_gradient(ops.sum(terms, axis=axis, keepdims=True))
+    return terms / ops.sum(terms, axis=axis, keepdims=True)

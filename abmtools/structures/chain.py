@@ -4,13 +4,15 @@ There time comes first and all data sets and draws, flat, last. `Chain.flatten` 
 go there and back.
 """
 
-import keras
+from functools import cached_property
+
 import numpy as np
 from keras import ops
 
-from .recursions import backward, both_ways, finite, forward, infinite
+from .arithmetic import LOGARITHMS, MIXING, PROBABILITIES, finite, infinite
+from .recursions import backward, both_ways, forward, is_traced
 
-__all__ = ["Chain", "is_traced"]
+__all__ = ["Chain"]
 
 
 class Chain:
@@ -33,17 +35,33 @@ class Chain:
         self.size = int(np.prod(self.shape))
         scores = ops.broadcast_to(finite(scores), (*self.shape, *scores.shape[-2:]))
         self.scores = self.flatten(scores, 2)
-        self.log_transition = self._parameter(transition, 2)
-        self.log_initial = self._parameter(initial, 1)
+        self.transition = self._parameter(transition, 2)
+        self.initial = self._parameter(initial, 1)
 
     def _parameter(self, probabilities, ndim: int):
-        if len(probabilities.shape) > ndim:  # else it stays without a data set axis, and broadcasts
-            event = probabilities.shape[len(probabilities.shape) - ndim :]
-            probabilities = ops.broadcast_to(probabilities, (*self.shape, *event))
-            probabilities = self.flatten(probabilities, ndim)
-        else:
-            probabilities = probabilities[..., None]
-        return ops.cast(finite(ops.log(probabilities)), self.scores.dtype)
+        if len(probabilities.shape) == ndim:  # stays without a data set axis, and broadcasts
+            return probabilities[..., None]
+        event = probabilities.shape[len(probabilities.shape) - ndim :]
+        return self.flatten(ops.broadcast_to(probabilities, (*self.shape, *event)), ndim)
+
+    @cached_property
+    def log_transition(self):
+        """log A, (K, K, M) or (K, K, 1)."""
+        return ops.cast(finite(ops.log(self.transition)), self.scores.dtype)
+
+    @cached_property
+    def log_initial(self):
+        """log p(z_1), (K, M) or (K, 1)."""
+        return ops.cast(finite(ops.log(self.initial)), self.scores.dtype)
+
+    @cached_property
+    def arithmetic(self):
+        """PROBABILITIES, which are faster, if it is known that the chain mixes."""
+        parts = self.transition, self.initial
+        if any(is_traced(x) for x in parts):
+            return LOGARITHMS
+        mixes = all(float(ops.min(ops.stop_gradient(x))) >= MIXING for x in parts)
+        return PROBABILITIES if mixes else LOGARITHMS
 
     def flatten(self, x, ndim: int):
         """(..., *event) to (*event, M), contiguous."""
@@ -57,26 +75,47 @@ class Chain:
         return ops.reshape(ops.moveaxis(x, -1, 0), (*self.shape, *event))
 
     def forward(self):
-        """As `recursions.forward`, of this chain."""
+        """log alpha and log sums, as `recursions.forward`."""
         return forward(self.log_initial, self.log_transition, self.scores)
 
-    def log_sums(self, other):
-        """log sums over paths, (M,), for the chain's scores and for other ones, in one pass."""
-        scores = ops.concatenate([self.scores, other], axis=2)
-        initial, transition = (
-            x if x.shape[-1] == 1 else ops.concatenate([x, x], axis=-1)
-            for x in (self.log_initial, self.log_transition)
-        )
-        log_sum = forward(initial, transition, scores)[1]
-        return log_sum[: self.size], log_sum[self.size :]
-
     def backward(self):
-        """As `recursions.backward`, of this chain."""
+        """log beta, as `recursions.backward`."""
         return backward(self.log_transition, self.scores)
 
-    def both_ways(self):
-        """As `recursions.both_ways`, of this chain."""
-        return both_ways(self.log_initial, self.log_transition, self.scores)
+    def filtering(self):
+        """Filtering, (T, K, M), and the log sums."""
+        initial, transition, weights, taken_out = self._terms(self.scores)
+        alpha, log_sum = forward(initial, transition, weights, self.arithmetic)
+        return self.arithmetic.probabilities(alpha, axis=1), log_sum + taken_out
+
+    def filtering_and_smoothing(self):
+        """Both, (T, K, M), and the log sums."""
+        initial, transition, weights, taken_out = self._terms(self.scores)
+        alpha, beta, log_sum = both_ways(initial, transition, weights, self.arithmetic)
+        both = alpha, self.arithmetic.scale(self.arithmetic.times(alpha, beta), axis=1)[0]
+        filtering, smoothing = (self.arithmetic.probabilities(terms, axis=1) for terms in both)
+        return filtering, smoothing, log_sum + taken_out
+
+    def log_sums(self, *others):
+        """log sums over paths, (M,) each, for the chain's scores and for others, in one pass."""
+        repeats = 1 + len(others)
+        initial, transition, weights, taken_out = self._terms(
+            ops.concatenate([self.scores, *others], axis=2)
+        )
+        initial, transition = (
+            x if x.shape[-1] == 1 else ops.concatenate([x] * repeats, axis=-1)
+            for x in (initial, transition)
+        )
+        log_sum = forward(initial, transition, weights, self.arithmetic)[1]
+        return ops.split(log_sum + taken_out, repeats)
+
+    def _terms(self, scores):
+        """p(z_1), A and exp f_t in the chain's arithmetic, and what was taken out of f, (M,)."""
+        if self.arithmetic is LOGARITHMS:
+            return self.log_initial, self.log_transition, scores, 0.0
+        largest = ops.stop_gradient(ops.max(scores, axis=1, keepdims=True))
+        initial, transition = (ops.cast(x, scores.dtype) for x in (self.initial, self.transition))
+        return initial, transition, ops.exp(scores - largest), ops.sum(largest, axis=(0, 1))
 
     def require_possible(self, log_sum) -> None:
         """Refuse sequences whose every path has probability zero."""
@@ -89,12 +128,3 @@ class Chain:
                 "scores: no path has positive probability, or a score is NaN or infinite, "
                 f"for {np.sum(~possible)} of {self.size} sequences, the first at index {first}."
             )
-
-
-def is_traced(x) -> bool:
-    """Whether x has no value yet, because JAX is compiling."""
-    if keras.backend.backend() != "jax":
-        return False
-    import jax
-
-    return isinstance(x, jax.core.Tracer)

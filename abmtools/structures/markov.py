@@ -30,9 +30,10 @@ recognition. Proceedings of the IEEE, 77(2), 257-286.
 import numpy as np
 from keras import ops
 
+from .arithmetic import LOWEST, infinite
 from .categorical import draw_categorical
 from .chain import Chain
-from .recursions import LOWEST, forward, infinite, most_probable_path
+from .recursions import forward, most_probable_path
 from .transitions import stationary
 
 __all__ = ["Markov"]
@@ -185,7 +186,7 @@ class Markov:
     def log_likelihood(self, scores, parameters, mask=None):
         """log sum_z p(z) prod_t exp f_t(z_t), (...): with exact scores, log p(y | theta)."""
         chain = Chain(self, scores, parameters, mask)
-        return chain.restore(infinite(chain.forward()[1]), 0)
+        return chain.restore(infinite(chain.log_sums()[0]), 0)
 
     def log_filtering(self, scores, parameters, mask=None):
         """log p(z_t = k | y_{1:t}, theta), (..., T, K)."""
@@ -195,8 +196,14 @@ class Markov:
         return chain.restore(_normalize(log_alpha), 2)
 
     def filtering(self, scores, parameters, mask=None):
-        """p(z_t = k | y_{1:t}, theta), (..., T, K): the exponential of `log_filtering`."""
-        return ops.exp(self.log_filtering(scores, parameters, mask))
+        """p(z_t = k | y_{1:t}, theta), (..., T, K).
+
+        Too small a number for the precision of the scores is zero; `log_filtering` keeps it.
+        """
+        chain = Chain(self, scores, parameters, mask)
+        filtering, log_sum = chain.filtering()
+        chain.require_possible(log_sum)
+        return chain.restore(filtering, 2)
 
     def log_prediction(self, scores, parameters, mask=None):
         """log p(z_{t+1} = k | y_{1:t}, theta), t = 1, ..., T: (..., T, K).
@@ -227,16 +234,15 @@ class Markov:
         return chain.restore(_normalize(log_alpha + chain.backward()), 2)
 
     def smoothing(self, scores, parameters, mask=None):
-        """p(z_t = k | y_{1:T}, theta), (..., T, K): the exponential of `log_smoothing`."""
-        return ops.exp(self.log_smoothing(scores, parameters, mask))
+        """p(z_t = k | y_{1:T}, theta), (..., T, K); of small ones as in `filtering`."""
+        return self.filtering_and_smoothing(scores, parameters, mask)[1]
 
     def filtering_and_smoothing(self, scores, parameters, mask=None):
-        """Both at the price of one forward pass, each (..., T, K)."""
+        """Both at the price of one, each (..., T, K)."""
         chain = Chain(self, scores, parameters, mask)
-        log_alpha, log_beta, log_sum = chain.both_ways()
+        filtering, smoothing, log_sum = chain.filtering_and_smoothing()
         chain.require_possible(log_sum)
-        both = (log_alpha, log_alpha + log_beta)
-        return tuple(chain.restore(ops.softmax(terms, axis=1), 2) for terms in both)
+        return chain.restore(filtering, 2), chain.restore(smoothing, 2)
 
     log_membership, membership = log_smoothing, smoothing  # as the other structures call it
 

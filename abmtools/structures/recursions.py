@@ -1,4 +1,4 @@
-r"""Recursions along a chain, in the log domain.
+r"""Recursions along a chain.
 
 For scores :math:`f_{tk}`, a transition matrix A and an initial distribution :math:`\rho`
 
@@ -8,20 +8,19 @@ For scores :math:`f_{tk}`, a transition matrix A and an initial distribution :ma
     \beta_T(j) &= 1, &
     \beta_t(j) &= \sum_k A_{jk} \, e^{f_{t+1,k}} \, \beta_{t+1}(k)
 
-(Rabiner, 1989, section III.A). Both shrink or grow exponentially in t, so each step takes out its
-largest term: what is returned is :math:`\log \alpha_t` and :math:`\log \beta_t` up to a constant
-per time point, and for :math:`\alpha` the sum of those constants too. Differences between states
-then keep their full precision for any T and any scale of the scores.
-
-A probability of zero has the logarithm `LOWEST`, which is finite, so that differences and gradients
-exist, and so low that its exponential is zero beside any other; `finite` and `infinite` convert.
+(Rabiner, 1989, section III.A). Both shrink or grow exponentially in t, so each step scales them:
+what is returned is :math:`\alpha_t` and :math:`\beta_t` up to a constant per time point, and for
+:math:`\alpha` the logarithm of the product of those constants too. All are terms of an
+`arithmetic`, logarithms or probabilities, as are :math:`\rho`, A and the weights
+:math:`e^{f_{tk}}` that go in.
 
 A step waits for the one before, which costs a call for each of T steps. But :math:`\alpha_t` is a
 row of the product :math:`L_1 L_2 \cdots L_t` of matrices
 :math:`L_t(j, k) = A_{jk} \, e^{f_{tk}}`, with :math:`\rho_k` for :math:`A_{jk}` in the first, and
 products are associative: all of them are found in :math:`\log_2 T` rounds, each of which multiplies
 the product that ends at t by the one that ends where it begins (Hillis & Steele, 1986). That is K
-times the work in far fewer calls, and faster for few data sets, and on a GPU for many.
+times the work in far fewer calls, and faster for few data sets, and on a GPU for many; not on a CPU
+where JAX has compiled the steps, which are no calls then.
 
 Arrays have time first and data sets last, (T, K, M), because each step reduces the short axis K,
 which vectorizes well only where M runs fastest in memory. Parameters without a data set axis have
@@ -31,115 +30,88 @@ M = 1 and broadcast.
 import functools
 
 import keras
-import numpy as np
 from keras import ops
 
-__all__ = ["backward", "both_ways", "finite", "forward", "infinite", "most_probable_path"]
+from .arithmetic import LOGARITHMS
 
-LOWEST = -1e30
+__all__ = ["backward", "both_ways", "forward", "is_traced", "most_probable_path", "on_gpu"]
+
 FEW = 1000  # M K^3 up to which products in rounds are faster than steps (T = 100, torch, CPU)
+MANY = 2500  # M from which two recursions are faster than one of twice the size (same)
 FEW_ON_GPU = 2**28  # T M K^3 up to which they are on a GPU, where they still fit: 1 GiB in float32
 
 
-def finite(log_terms):
-    """Terms with minus infinity replaced by `LOWEST`."""
-    return ops.clip(log_terms, LOWEST, np.inf)
-
-
-def infinite(log_terms):
-    """Terms with what came from `LOWEST` replaced by minus infinity."""
-    return ops.where(log_terms < LOWEST / 2, ops.cast(-np.inf, log_terms.dtype), log_terms)
-
-
-def forward(log_initial, log_transition, scores):
-    """log alpha_t up to a constant per time point, and the log of the sum over all paths.
+def forward(initial, transition, weights, arithmetic=LOGARITHMS):
+    """alpha_t up to a constant per time point, and the log of the sum over all paths.
 
     Parameters
     ----------
-    log_initial : tensor, shape (K, M)
-    log_transition : tensor, shape (K, K, M)
+    initial : tensor, shape (K, M)
+    transition : tensor, shape (K, K, M)
         From the first axis to the second.
-    scores : tensor, shape (T, K, M)
+    weights : tensor, shape (T, K, M)
+        exp f_t; as logarithms the scores themselves.
+    arithmetic : LOGARITHMS or PROBABILITIES
 
     Returns
     -------
-    log_alpha : tensor, shape (T, K, M)
-        With maximum zero over K.
+    alpha : tensor, shape (T, K, M)
+        With maximum zero over K as logarithms, with sum one as probabilities.
     log_sum : tensor, shape (M,)
         log sum_z p(z) prod_t exp f_t(z_t).
     """
-    if _are_few(scores):
-        first = ops.broadcast_to(
-            (log_initial + scores[0])[None], (*scores.shape[1:2], *scores.shape[1:])
-        )
-        rest = log_transition[None] + scores[1:, None]
-        products, taken_out = _products(ops.concatenate([first[None], rest]))
-        log_alpha, largest = _take_out_largest(products[:, 0], axis=1)
-        last = largest[-1] + taken_out[-1] + ops.logsumexp(log_alpha[-1], axis=0)
-        return log_alpha, last
-
-    def step(predicted, score):
-        log_alpha, largest = _take_out_largest(predicted + score)
-        predicted = ops.logsumexp(log_alpha[:, None] + log_transition, axis=0)
-        return predicted, (log_alpha, largest)
-
-    start = ops.broadcast_to(log_initial, scores.shape[1:])
-    _, (log_alpha, largest) = ops.scan(step, start, scores)
-    return log_alpha, ops.sum(largest, axis=0) + ops.logsumexp(log_alpha[-1], axis=0)
+    start = ops.broadcast_to(initial, weights.shape[1:])
+    alpha, _, taken_out = _run(start, transition, weights, arithmetic, weights.shape[2])
+    return alpha, _log_sum(alpha, taken_out, arithmetic)
 
 
-def backward(log_transition, scores):
-    """log beta_t up to a constant per time point, (T, K, M); arguments as for `forward`."""
-    last = ops.zeros_like(scores[:1])
-    if len(scores) == 1:
-        return last
-    if _are_few(scores):
-        products, _ = _products(log_transition[None] + scores[1:, None], reverse=True)
-        log_beta, _ = _take_out_largest(ops.logsumexp(products, axis=2), axis=1)
-        return ops.concatenate([log_beta, last])
-
-    def step(log_beta, score):
-        previous = ops.logsumexp(log_transition + (score + log_beta)[None], axis=1)
-        return _take_out_largest(previous)[0], log_beta
-
-    return ops.scan(step, last[0], scores, reverse=True)[1]
+def backward(transition, weights, arithmetic=LOGARITHMS):
+    """beta_t up to a constant per time point, (T, K, M); arguments as for `forward`."""
+    end = ops.full_like(weights[0], arithmetic.one)
+    transposed = ops.transpose(transition, (1, 0, 2))
+    return _run(end, transposed, weights, arithmetic, 0, reverse=True)[1]
 
 
-def both_ways(log_initial, log_transition, scores):
-    r"""Both recursions in one: log alpha_t and log beta_t, up to a constant per time point.
+def both_ways(initial, transition, weights, arithmetic=LOGARITHMS):
+    r"""Both recursions in one: alpha_t and beta_t, up to a constant per time point.
 
     With :math:`b_t(j) = e^{f_{tj}} \beta_t(j)` the second recursion reads
     :math:`b_t(j) = e^{f_{tj}} \sum_k A_{jk} \, b_{t+1}(k)`, the first one for the sequence in
-    reverse and the transposed matrix. So both take T steps together, of twice the size.
+    reverse and the transposed matrix; what is predicted in a step is :math:`\beta_t`. So both take
+    T steps together, of twice the size.
 
     Returns
     -------
-    log_alpha, log_beta : tensors, shape (T, K, M)
+    alpha, beta : tensors, shape (T, K, M)
     log_sum : tensor, shape (M,)
         As for `forward`.
     """
-    size = scores.shape[2]
-    log_initial = ops.broadcast_to(log_initial, scores.shape[1:])
-    log_transition = ops.broadcast_to(log_transition, (*log_transition.shape[:2], size))
-    both, log_sum = forward(
-        ops.concatenate([log_initial, ops.zeros_like(log_initial)], axis=1),
-        ops.concatenate([log_transition, ops.transpose(log_transition, (1, 0, 2))], axis=2),
-        ops.concatenate([scores, ops.flip(scores, axis=0)], axis=2),
+    size = weights.shape[2]
+    if size > MANY:
+        alpha, log_sum = forward(initial, transition, weights, arithmetic)
+        return alpha, backward(transition, weights, arithmetic), log_sum
+    initial = ops.broadcast_to(initial, weights.shape[1:])
+    transition = ops.broadcast_to(transition, (*transition.shape[:2], size))
+    alpha, beta, taken_out = _run(
+        ops.concatenate([initial, ops.full_like(initial, arithmetic.one)], axis=1),
+        ops.concatenate([transition, ops.transpose(transition, (1, 0, 2))], axis=2),
+        ops.concatenate([weights, ops.flip(weights, axis=0)], axis=2),
+        arithmetic,
+        size,
     )
-    ahead = ops.flip(both[..., size:], axis=0)
-    return both[..., :size], ahead - _take_out_largest(scores, axis=1)[0], log_sum[:size]
+    return alpha, ops.flip(beta, axis=0), _log_sum(alpha, taken_out, arithmetic)
 
 
 def most_probable_path(log_initial, log_transition, scores):
     r"""The path that maximizes log p(z) + sum_t f_t(z_t), by the Viterbi algorithm: int (T, M).
 
     The recursion of :math:`\alpha` with the largest term instead of the sum; pointers remember
-    which term that was. Ties go to the first state. Arguments as for `forward`.
+    which term that was. Ties go to the first state. Arguments as for `forward`, as logarithms.
     """
 
     def step(carry, score):
         predicted, pointers = carry
-        log_alpha, _ = _take_out_largest(predicted + score)
+        log_alpha, _ = LOGARITHMS.scale(predicted + score)
         terms = log_alpha[:, None] + log_transition
         return (ops.max(terms, axis=0), ops.argmax(terms, axis=0)), (log_alpha, pointers)
 
@@ -151,10 +123,35 @@ def most_probable_path(log_initial, log_transition, scores):
     return ops.scan(backtrack, ops.argmax(log_alpha[-1], axis=0), pointers, reverse=True)[1]
 
 
-def _are_few(scores) -> bool:
-    num_times, num_components, num_datasets = scores.shape
+def _run(start, transition, weights, arithmetic, size: int, *, reverse: bool = False):
+    """All steps, in reverse from the last time point to the first.
+
+    Returns alpha of the first ``size`` data sets, what was predicted for the others, and what was
+    taken out of the first, each with time first.
+    """
+
+    def step(predicted, weight):
+        alpha, taken_out = arithmetic.scale(arithmetic.times(predicted, weight))
+        following = arithmetic.plus(arithmetic.times(alpha[:, None], transition), axis=0)
+        return following, (alpha[:, :size], predicted[:, size:], taken_out[:, :size])
+
+    if not _are_few(weights):
+        return ops.scan(step, start, weights, reverse=reverse)[1]
+    weights = ops.flip(weights, axis=0) if reverse else weights
+    alpha = _products(start, transition, weights[:-1], arithmetic)
+    following = arithmetic.plus(arithmetic.times(alpha[:, :, None], transition), axis=1)
+    predicted = ops.concatenate([start[None], following])
+    alpha, taken_out = arithmetic.scale(arithmetic.times(predicted, weights), axis=1)
+    found = alpha[..., :size], predicted[..., size:], taken_out[..., :size]
+    return tuple(ops.flip(x, axis=0) for x in found) if reverse else found
+
+
+def _are_few(weights) -> bool:
+    num_times, num_components, num_datasets = weights.shape
     size = num_components**3 * num_datasets
-    return size <= FEW or (on_gpu() and num_times * size <= FEW_ON_GPU)
+    if on_gpu():
+        return num_times * size <= FEW_ON_GPU
+    return size <= FEW and not is_traced(weights)
 
 
 @functools.cache
@@ -165,29 +162,33 @@ def on_gpu() -> bool:
     return not keras.distribution.list_devices()[0].startswith("cpu")
 
 
-def _products(log_matrices, *, reverse: bool = False):
-    """Products of matrices (T, K, K, M) from the first to each one, or from each to the last.
+def is_traced(x) -> bool:
+    """Whether x has no value yet, because JAX is compiling."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
 
-    Returns them up to a constant each, and the logarithms of these constants, (T, M).
-    """
-    products, taken_out = _take_out_largest(log_matrices, axis=(1, 2))
+    return isinstance(x, jax.core.Tracer)
+
+
+def _products(start, transition, weights, arithmetic):
+    """alpha_t up to a constant per time point, (T, K, M), by products in rounds."""
+    if not weights.shape[0]:
+        return weights
+    row = arithmetic.times(start, weights[0])[None]
+    first = ops.broadcast_to(row, (weights.shape[1], *weights.shape[1:]))
+    rest = arithmetic.times(transition, weights[1:, None])
+    products, _ = arithmetic.scale(ops.concatenate([first[None], rest]), axis=(1, 2))
     shift = 1
     while shift < products.shape[0]:
-        pairs = products[:-shift, :, :, None] + products[shift:, None]
-        pairs, largest = _take_out_largest(ops.logsumexp(pairs, axis=2), axis=(1, 2))
-        largest = largest + taken_out[:-shift] + taken_out[shift:]
-        kept = slice(-shift, None) if reverse else slice(0, shift)
-        order = -1 if reverse else 1
-        products = ops.concatenate([products[kept], pairs][::order])
-        taken_out = ops.concatenate([taken_out[kept], largest][::order])
+        pairs = arithmetic.times(products[:-shift, :, :, None], products[shift:, None])
+        pairs, _ = arithmetic.scale(arithmetic.plus(pairs, axis=2), axis=(1, 2))
+        products = ops.concatenate([products[:shift], pairs])
         shift *= 2
-    return products, taken_out
+    return arithmetic.scale(products[:, 0], axis=1)[0]
 
 
-def _take_out_largest(terms, axis=0):
-    """Terms with maximum zero over axis, and what was taken out.
-
-    That constant drops out of every result, so no gradient flows through it.
-    """
-    largest = ops.stop_gradient(ops.max(terms, axis=axis, keepdims=True))
-    return terms - largest, ops.squeeze(largest, axis=axis)
+def _log_sum(alpha, taken_out, arithmetic):
+    """The logarithm of the sum over all paths, (M,)."""
+    last = arithmetic.log(arithmetic.plus(alpha[-1], axis=0))
+    return ops.sum(arithmetic.log(taken_out), axis=(0, 1)) + last

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from .chain import is_traced
+from .recursions import is_traced
 
 __all__ = ["persistent", "stationary"]
 
