@@ -72,7 +72,7 @@ class ChainAssignment(SoftAssignment):
     def transition_matrices(self, summary):
         """Transition matrices (slots, slots, B * heads) of chains that mix, see `arithmetic`."""
         logits = ops.reshape(
-            self.transitions(summary), (-1, self.num_heads, self.num_slots, self.num_slots)
+            self.transitions.call(summary), (-1, self.num_heads, self.num_slots, self.num_slots)
         )
         rows = ops.softmax(logits, axis=-1) + MIXING
         rows = ops.reshape(rows, (-1, self.num_slots, self.num_slots))

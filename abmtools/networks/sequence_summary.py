@@ -48,7 +48,7 @@ class SequenceSummary(SetSummary):
         return super().build_first_features(codes_shape) + self.num_lagged**2
 
     def first_features(self, codes, mask):
-        h = self.lagged(codes)
+        h = self.lagged.call(codes)
         both = None
         if mask is not None:
             both = ops.logical_and(ops.cast(mask, "bool")[:, 1:], ops.cast(mask, "bool")[:, :-1])

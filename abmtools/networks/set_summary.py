@@ -107,7 +107,7 @@ class SetSummary(bf.networks.SummaryNetwork):
         size = keras.ops.log(observed_count(codes, mask))
         summary = _apply(self.first, [self.first_features(codes, mask), size])
         for assignment, correction in zip(self.assignments, self.corrections, strict=True):
-            expected = assignment(codes, summary, mask=mask)
+            expected = assignment.call(codes, summary, mask=mask)
             summary = summary + _apply(correction, [summary, expected, size])
         return summary
 
@@ -118,7 +118,7 @@ class SetSummary(bf.networks.SummaryNetwork):
 
     def first_features(self, codes, mask):
         """What the first pass pools, (B, F)."""
-        return masked_mean(self.features(codes), mask)
+        return masked_mean(self.features.call(codes), mask)
 
     def get_config(self):
         config = {
