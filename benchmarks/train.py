@@ -5,14 +5,14 @@ The state of training is kept in a checkpoint (CHECKPOINTS, or a temporary folde
 interrupted run goes on; a finished run deletes it.
 The optimizer is `abmtools.inference.make_muon`. Steps are small, so a backend that compiles them is
 several times faster: KERAS_BACKEND=jax, which is what make train sets. The weights serve either
-backend.
+backend. On a CPU most of the rest of a step's time may go into memory that glibc gives back after
+each step and gets anew, page by page; make train tells it to keep it.
 
 A network that goes to real people is trained a second time, half on data sets that are not the
 model's (`abmtools.heterogeneity`).
 """
 
 import argparse
-import ctypes
 import hashlib
 import json
 import os
@@ -214,18 +214,6 @@ def simulate_heterogeneous_data(workflow, num_datasets: int, seed: int):
         )
     print(data, flush=True)
     return data
-
-
-def keep_memory() -> None:
-    """Keep what a step has freed for the next one.
-
-    glibc gives large pieces back to the system, and to get them again, page by page, takes as long
-    as all that a step computes. Elsewhere this does nothing.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(-1, -1)  # M_TRIM_THRESHOLD: never
-        mallopt(-4, 0)  # M_MMAP_MAX: nothing outside the heap
 
 
 def make_pool(workers: int | None):
@@ -438,7 +426,6 @@ def main() -> None:
             key: _shorten(second[key], arguments.shorten) for key in ("epochs", "num_datasets")
         }
         budget["heterogeneous"] = second | shortened
-    keep_memory()
     checkpoints = Path(os.environ.get("CHECKPOINTS", tempfile.gettempdir()))
     with make_pool(arguments.workers) as executor:
         workflow, results = train(name, checkpoints, budget, executor, arguments.second)

@@ -58,13 +58,16 @@ class ChainAssignment(SoftAssignment):
         transition = self.transition_matrices(summary)
         start = ops.ones_like(weights[0])
         alpha, beta, _ = both_ways(start, transition, weights, PROBABILITIES)
-        smoothed = _normalize(alpha * beta, axis=1)
+        smoothed, _ = PROBABILITIES.scale(alpha * beta, axis=1)
         assigned = ops.reshape(smoothed, (num_obs, self.num_slots, batch, self.num_heads))
         assigned = ops.reshape(
             ops.transpose(assigned, (2, 0, 3, 1)), (batch, num_obs, self.num_heads * self.num_slots)
         )
-        ahead = (weights * beta)[1:]
-        pairs = _normalize(alpha[:-1, :, None] * transition * ahead[:, None], axis=(1, 2))
+        # Scaled before: the gradient has the squares of the sums that are taken out.
+        ahead, _ = PROBABILITIES.scale((weights * beta)[1:], axis=1)
+        pairs, _ = PROBABILITIES.scale(
+            alpha[:-1, :, None] * transition * ahead[:, None], axis=(1, 2)
+        )
         pairs = ops.reshape(pairs, (num_obs - 1, self.num_slots**2, batch, self.num_heads))
         counted = self._count_pairs(pairs, mask)
         return ops.concatenate([masked_outer_mean(assigned, statistics, mask), counted], axis=-1)
@@ -93,13 +96,3 @@ class ChainAssignment(SoftAssignment):
     def compute_output_shape(self, codes_shape, summary_shape):
         batch, size = super().compute_output_shape(codes_shape, summary_shape)
         return (batch, size + self.num_heads * self.num_slots**2)
-
-
-def _normalize(terms, axis):
-    """Terms with sum one over axis.
-
-    The sum is taken out as a constant before: its square, which the gradient has, may be too small
-    for single precision where it is not.
-    """
-    terms = terms / ops.stop_gradient(ops.sum(terms, axis=axis, keepdims=True))
-    return terms / ops.sum(terms, axis=axis, keepdims=True)

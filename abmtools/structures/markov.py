@@ -220,7 +220,7 @@ class Markov:
         """log p(z_t = k | y_{t:T}, theta), (..., T, K)."""
         chain = Chain(self, scores, parameters, mask)
         log_beta = chain.backward()
-        chain.require_possible(chain.forward()[1])
+        chain.require_possible(chain.log_sums()[0])
         log_marginal, _ = forward(
             chain.log_initial, chain.log_transition, ops.zeros_like(chain.scores)
         )
@@ -304,7 +304,7 @@ class Markov:
     def most_probable_path(self, scores, parameters, mask=None):
         """The path z_{1:T} with the largest q(z | y, theta), int (..., T); the Viterbi path."""
         chain = Chain(self, scores, parameters, mask)
-        chain.require_possible(chain.forward()[1])
+        chain.require_possible(chain.log_sums()[0])
         path = most_probable_path(chain.log_initial, chain.log_transition, chain.scores)
         return chain.restore(path, 1)
 
