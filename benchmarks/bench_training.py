@@ -43,7 +43,7 @@ def step(memory: dict) -> float:
         "PYTHONPATH": str(Path(__file__).parent),
     }
     command = [sys.executable, "-c", STEP]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return float(done.stdout.split()[-1])
 
 

@@ -5,8 +5,8 @@ The state of training is kept in a checkpoint (CHECKPOINTS, or a temporary folde
 interrupted run goes on; a finished run deletes it.
 The optimizer is `abmtools.inference.make_muon`. Steps are small, so a backend that compiles them is
 several times faster: KERAS_BACKEND=jax, which is what make train sets. The weights serve either
-backend. On a CPU most of the rest of a step's time may go into memory that glibc gives back after
-each step and gets anew, page by page; make train tells it to keep it.
+backend. On a CPU much of a step's time may go into memory that glibc gives back after each step
+and gets anew, page by page (`bench_training`); make train tells it to keep it.
 
 A network that goes to real people is trained a second time, half on data sets that are not the
 model's (`abmtools.heterogeneity`).

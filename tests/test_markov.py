@@ -17,10 +17,11 @@ from abmtools.structures.arithmetic import LOGARITHMS, MIXING, PROBABILITIES
 from abmtools.structures.chain import Chain
 
 
-@pytest.fixture(autouse=True, params=["steps", "rounds"])
+@pytest.fixture(autouse=True, params=["steps", "steps apart", "rounds"])
 def few(request, monkeypatch):
-    """Recursions step by step, and by products of matrices: the results are the same."""
-    monkeypatch.setattr(recursions, "FEW", 0 if request.param == "steps" else 10**9)
+    """Recursions step by step, both together or apart, and by products: results are the same."""
+    monkeypatch.setattr(recursions, "FEW", 10**9 if request.param == "rounds" else 0)
+    monkeypatch.setattr(recursions, "MANY", 0 if request.param == "steps apart" else 10**9)
 
 
 class Enumeration:

@@ -16,7 +16,7 @@ import keras
 from bayesflow.utils.serialization import serializable
 from keras import ops
 
-from ..structures.arithmetic import MIXING, PROBABILITIES
+from ..structures.arithmetic import LOGARITHMS, MIXING, PROBABILITIES
 from ..structures.recursions import both_ways
 from .pooling import masked_outer_mean
 from .soft_assignment import SoftAssignment
@@ -54,7 +54,7 @@ class ChainAssignment(SoftAssignment):
         scores = ops.reshape(
             ops.transpose(scores, (3, 2, 0, 1)), (num_obs, self.num_slots, batch * self.num_heads)
         )
-        weights = ops.exp(scores - ops.stop_gradient(ops.max(scores, axis=1, keepdims=True)))
+        weights = ops.exp(LOGARITHMS.scale(scores, axis=1)[0])
         transition = self.transition_matrices(summary)
         start = ops.ones_like(weights[0])
         alpha, beta, _ = both_ways(start, transition, weights, PROBABILITIES)
@@ -63,7 +63,7 @@ class ChainAssignment(SoftAssignment):
         assigned = ops.reshape(
             ops.transpose(assigned, (2, 0, 3, 1)), (batch, num_obs, self.num_heads * self.num_slots)
         )
-        # Scaled before: the gradient has the squares of the sums that are taken out.
+        # Scaled twice: the gradient has the squares of the sums, which else may underflow.
         ahead, _ = PROBABILITIES.scale((weights * beta)[1:], axis=1)
         pairs, _ = PROBABILITIES.scale(
             alpha[:-1, :, None] * transition * ahead[:, None], axis=(1, 2)

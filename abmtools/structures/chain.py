@@ -113,9 +113,9 @@ class Chain:
         """p(z_1), A and exp f_t in the chain's arithmetic, and what was taken out of f, (M,)."""
         if self.arithmetic is LOGARITHMS:
             return self.log_initial, self.log_transition, scores, 0.0
-        largest = ops.stop_gradient(ops.max(scores, axis=1, keepdims=True))
         initial, transition = (ops.cast(x, scores.dtype) for x in (self.initial, self.transition))
-        return initial, transition, ops.exp(scores - largest), ops.sum(largest, axis=(0, 1))
+        scaled, taken_out = LOGARITHMS.scale(scores, axis=1)
+        return initial, transition, ops.exp(scaled), ops.sum(taken_out, axis=(0, 1))
 
     def require_possible(self, log_sum) -> None:
         """Refuse sequences whose every path has probability zero."""

@@ -37,7 +37,7 @@ from .arithmetic import LOGARITHMS
 __all__ = ["backward", "both_ways", "forward", "is_traced", "most_probable_path", "on_gpu"]
 
 FEW = 1000  # M K^3 up to which products in rounds are faster than steps (T = 100, torch, CPU)
-MANY = 2500  # M from which two recursions are faster than one of twice the size (same)
+MANY = 2500  # M from which two recursions are faster than one of twice the size (same, K = 2)
 FEW_ON_GPU = 2**28  # T M K^3 up to which they are on a GPU, where they still fit: 1 GiB in float32
 
 
@@ -87,7 +87,7 @@ def both_ways(initial, transition, weights, arithmetic=LOGARITHMS):
         As for `forward`.
     """
     size = weights.shape[2]
-    if size > MANY:
+    if size > MANY and not on_gpu():
         alpha, log_sum = forward(initial, transition, weights, arithmetic)
         return alpha, backward(transition, weights, arithmetic), log_sum
     initial = ops.broadcast_to(initial, weights.shape[1:])
