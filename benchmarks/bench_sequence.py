@@ -6,7 +6,8 @@ Three parts, each a function of its own:
   Gaussian hidden Markov model of the second case study;
 * `structured`: the shipped network of that model, whose scores go through the chain's recursions,
   also at lengths that it was not trained on;
-* `speed`: those recursions against hmmlearn's compiled ones.
+* `speed`: those recursions against hmmlearn's compiled ones, on torch and, in a process of its own
+  that waits meanwhile, on JAX.
 
 A gap is the cross-entropy of the true state, averaged over time points and fresh data sets, minus
 that of the exact probabilities, both at the true parameters. About four minutes on one core.
@@ -18,10 +19,12 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: hmmlearn's recursions have one thread too
 
 import time
+from functools import cache
 
 import keras
 import numpy as np
 from hmmlearn import _hmmc
+from jax_process import start_jax_process
 from record import Report
 
 import abmtools as abm
@@ -95,6 +98,14 @@ def structured(report: Report, num_datasets: int = 2000) -> None:
 # --- speed --------------------------------------------------------------------------------------
 
 
+@cache
+def problem(dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of 4,000 draws, (S, T, K), and the parameters of their transition matrices, (S, K)."""
+    rng = np.random.default_rng(3)
+    stay = rng.beta(2, 2, (4000, 2))
+    return rng.normal(0, 2, (4000, 400, 2)).astype(dtype), stay.astype(dtype)
+
+
 def ours(scores: np.ndarray, stay: np.ndarray) -> list[np.ndarray]:
     """Filtering and smoothing, (S, T, K) each, of all draws at once."""
     chain = abm.Markov(lambda parameters: abm.persistent(parameters["stay"]))
@@ -131,47 +142,60 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return normalize(np.exp(x - x.max(axis=-1, keepdims=True)))
 
 
-def seconds(function) -> float:
+def seconds(function, *arguments) -> float:
     start = time.perf_counter()
-    function()
+    function(*arguments)
     return time.perf_counter() - start
 
 
-def speed(report: Report, num_draws: int = 4000, num_obs: int = 400, repetitions: int = 9) -> None:
+def seconds_of_ours(dtype: str) -> float:
+    return seconds(ours, *problem(dtype))
+
+
+def speed(report: Report, repetitions: int = 9) -> None:
     """Exact filtering and smoothing of many draws, each with its own transition matrix."""
-    rng = np.random.default_rng(3)
-    stay = rng.beta(2, 2, (num_draws, 2))
+    scores, stay = problem("float64")
     transition = keras.ops.convert_to_numpy(abm.persistent(stay))
-    scores = rng.normal(0, 2, (num_draws, num_obs, 2))
-    single = scores.astype("float32"), stay.astype("float32")  # the precision of the networks
-    contenders = {
-        "abmtools": lambda: ours(scores, stay),
-        "abmtools, float32": lambda: ours(*single),
+    jax = start_jax_process(JAX_ENABLE_X64="1")
+    theirs = {
         "hmmlearn, log": lambda: hmmlearn_log(scores, transition),
         "hmmlearn, scaling": lambda: hmmlearn_scaling(scores, transition),
     }
-    results = {label: function() for label, function in contenders.items()}
+    labels = {"abmtools": "float64", "abmtools, float32": "float32"}  # the networks' precision
+    on_jax = {f"{label}, JAX": dtype for label, dtype in labels.items()}
+    results = {label: function() for label, function in theirs.items()}
+    results |= {label: ours(*problem(dtype)) for label, dtype in labels.items()}
+    results |= {
+        label: jax.submit(ours, *problem(dtype)).result() for label, dtype in on_jax.items()
+    }
     for label, both in results.items():
         difference = max(
             float(np.abs(x - y).max()) for x, y in zip(both, results["hmmlearn, log"], strict=True)
         )
-        print(f"{label:<20} differs from hmmlearn, log, by at most {difference:.1e}")
-    times = {label: [] for label in contenders}
+        print(f"{label:<22} differs from hmmlearn, log, by at most {difference:.1e}")
+    times = {label: [] for label in results}
     for _ in range(repetitions):
-        for label, function in contenders.items():
+        for label, function in theirs.items():
             times[label].append(seconds(function))
+        for label, dtype in labels.items():
+            times[label].append(seconds_of_ours(dtype))
+        for label, dtype in on_jax.items():
+            times[label].append(jax.submit(seconds_of_ours, dtype).result())
+    jax.shutdown()
     medians = {label: float(np.median(x)) for label, x in times.items()}
     fastest = {label: min(x) for label, x in times.items()}
-    print(f"one thread, {num_draws} draws x T = {num_obs} x K = 2, {repetitions} repetitions")
+    print(f"one thread, draws, times and states {scores.shape}, {repetitions} repetitions")
     for label, median in medians.items():
-        print(f"{label:<20} {1e3 * median:8.1f} ms, fastest {1e3 * fastest[label]:.1f} ms")
-    for label in ("abmtools", "abmtools, float32"):
-        for other in ("hmmlearn, log", "hmmlearn, scaling"):
+        print(f"{label:<22} {1e3 * median:8.1f} ms, fastest {1e3 * fastest[label]:.1f} ms")
+    for label in (*labels, *on_jax):
+        for other in theirs:
             ratio = medians[label] / medians[other]
             report.add(f"seconds: {label} / {other}", ratio, at_most=1)
 
 
 def main() -> None:
+    if hasattr(os, "sched_setaffinity"):  # XLA has no variable for its threads
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with Report(__file__, "gaussian_hmm") as report:
         speed(report)
         structured(report)

@@ -1,8 +1,8 @@
 """Speed, side by side in one run: amortized inference against NUTS, simulator against a loop.
 
 NUTS is 4 chains x (1,000 + 1,000) with membership, for chains filtering and smoothing, on all cores
-of the machine; the network draws 2,000 with the same, on the same cores. Times are medians of
-repetitions, taken alternately.
+of the machine; the network draws 2,000 with the same, on the same cores, on torch and, in a process
+of its own that waits meanwhile, on JAX. Times are medians of repetitions, taken alternately.
 """
 
 import os
@@ -11,8 +11,10 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ["OMP_NUM_THREADS"] = str(os.cpu_count())  # before torch: both sides may use all cores
 
 import time
+from functools import cache
 
 import numpy as np
+from jax_process import start_jax_process
 from record import Report
 
 import abmtools as abm
@@ -24,36 +26,42 @@ def seconds(function) -> float:
     return time.perf_counter() - start
 
 
-def inference(report: Report, alone: float, many: float, repetitions: int = 7, **sizes) -> None:
+def draw(topic: str, data: dict) -> float:
+    """Seconds for 2,000 draws of each data set."""
+    workflow = load(topic)
+    return seconds(lambda: workflow.sample(conditions=data, num_samples=2000, seed=1))
+
+
+load = cache(abm.load_pretrained)
+
+
+def inference(report: Report, alone: float, many: float | None, repetitions: int = 7, **sizes):
     """2,000 draws against NUTS; targets are how many times faster for one and in a batch."""
-    workflow = abm.load_pretrained(report.topic)
-    model = workflow.model
+    model = load(report.topic).model
     batch = model.check_data(model.simulate(100, rng=np.random.default_rng(1), **sizes))
     one = {key: value[:1] for key, value in batch.items()}
-    contenders = {
-        "NUTS, one data set": lambda: abm.stan.sample(model, one, engine="stanli"),
-        "network, one data set": lambda: workflow.sample(conditions=one, num_samples=2000, seed=1),
-        "network, batch of 100": lambda: workflow.sample(
-            conditions=batch, num_samples=2000, seed=1
-        ),
-    }
-    times = {label: [] for label in contenders}
+    jax = start_jax_process()
+    contenders = {"NUTS": lambda: seconds(lambda: abm.stan.sample(model, one, engine="stanli"))}
+    for data, what in (one, "one data set"), (batch, "each in a batch of 100"):
+        contenders["torch", what] = lambda data=data: draw(report.topic, data)
+        contenders["JAX", what] = lambda data=data: jax.submit(draw, report.topic, data).result()
+    first = {key: function() for key, function in contenders.items()}
+    times = {key: [] for key in contenders}
     for _ in range(repetitions):
-        for label, function in contenders.items():
-            times[label].append(seconds(function))
-    nuts, one, hundred = (1e3 * float(np.median(times[label])) for label in contenders)
-    shape = batch["y"].shape[1:]
-    print(f"{os.cpu_count()} cores, {repetitions} repetitions, data of shape {shape}")
-    report.add("NUTS, 4 x 1,000 draws of one data set", nuts, unit="ms")
-    report.add("network, 2,000 draws of one data set", one, unit="ms")
-    report.add("network, 2,000 draws of each in a batch of 100", hundred / 100, unit="ms")
-    report.add("faster than NUTS, one data set", nuts / one, unit="times", at_least=alone)
-    report.add(
-        "faster than NUTS, each in a batch of 100",
-        nuts / hundred * 100,
-        unit="times",
-        at_least=many,
+        for key, function in contenders.items():
+            times[key].append(function())
+    jax.shutdown()
+    times = {key: 1e3 * float(np.median(found)) for key, found in times.items()}
+    nuts = times.pop("NUTS")
+    print(
+        f"{os.cpu_count()} cores, {repetitions} repetitions, data of shape {batch['y'].shape[1:]}"
     )
+    report.add("NUTS, 4 x 1,000 draws of one data set", nuts, unit="ms")
+    for (backend, what), found in times.items():
+        each, aim = (found, alone) if "one" in what else (found / 100, many)
+        report.add(f"{backend}, 2,000 draws of {what}", each, unit="ms")
+        report.add(f"{backend}, faster than NUTS, {what}", nuts / each, unit="times", at_least=aim)
+    report.add("JAX, the first of these, which compiles", first["JAX", "one data set"], unit="s")
 
 
 def loop_mixture(model, rng: np.random.Generator) -> dict:

@@ -20,7 +20,7 @@ import jax
 import keras
 import numpy as np
 from abmtools import GaussianHMM, GaussianMixture, MixtureWorkflow, load_pretrained
-from abmtools.networks import ChainAssignment
+from abmtools.networks import ChainAssignment, EmissionScorer, SequenceClassifier
 
 assert keras.backend.backend() == "jax"
 given = np.load(sys.argv[1])
@@ -39,10 +39,32 @@ history = fresh.fit_online(epochs=2, num_batches_per_epoch=9, batch_size=8, verb
 assert history["membership_loss"][1] < history["membership_loss"][0]
 
 chain = MixtureWorkflow(GaussianHMM(num_obs=(8, 12)), seed=1)
+simulated = chain.model.check_data(chain.simulate(2))
+u = np.random.default_rng(1).normal(size=(2, 5, 4))
+untrained = chain.log_prob_unconstrained(simulated, u)
 history = chain.fit_online(epochs=2, num_batches_per_epoch=9, batch_size=8, verbose=0).history
 assert history["membership_loss"][1] < history["membership_loss"][0]
-simulated = chain.model.check_data(chain.simulate(2))
 posterior = chain.sample(conditions=simulated, num_samples=5, seed=1)
+same, other = (chain.sample(conditions=simulated, num_samples=5, seed=s) for s in (1, 2))
+assert np.array_equal(same.unconstrained, posterior.unconstrained)
+assert not np.isclose(other.unconstrained, posterior.unconstrained).any()
+unseeded = [chain.sample(conditions=simulated, num_samples=5).unconstrained for _ in range(2)]
+assert not np.isclose(*unseeded).any()
+
+# Compiled or not, and before and after training, the networks say the same.
+estimator = chain.estimator
+adapted, u = chain.adapter(simulated, strict=False), u.astype("float32")
+summary = estimator._summarize.__wrapped__(estimator, adapted)
+log_prob = estimator._log_prob.__wrapped__(estimator, summary, u)
+assert np.allclose(log_prob, chain.log_prob_unconstrained(simulated, u), rtol=1e-4, atol=1e-4)
+assert not np.isclose(log_prob, untrained).any()
+indicators = estimator._structured.__wrapped__(estimator, adapted, u)
+for name, values in estimator.indicators(simulated, u).items():
+    assert np.allclose(values, indicators[name], atol=1e-5)
+seed = keras.random.SeedGenerator(1)
+draws = estimator._draw.__wrapped__(estimator, summary, num_samples=5, seed=seed)
+again = estimator._draw(summary, num_samples=5, seed=keras.random.SeedGenerator(1))
+assert np.allclose(draws, again, atol=1e-4)
 assert np.allclose(posterior.filtering[:, :, -1], posterior.smoothing[:, :, -1], atol=1e-5)
 try:
     chain.model.structure.smoothing(np.full((3, 2), -np.inf), {"stay": np.full(2, 0.5)})
@@ -51,7 +73,21 @@ except ValueError as error:
 else:
     raise AssertionError("an impossible sequence went through")
 
+free = MixtureWorkflow(
+    GaussianHMM(num_obs=(8, 12)), sequence_classifier=SequenceClassifier(2, width=8), seed=1
+)
+found = free.estimator.indicators(simulated, u)
+one = free.estimator.indicators({k: x[:1] for k, x in simulated.items()}, u[:1, :2])
+assert np.allclose(found["membership"][:1, :2], one["membership"], atol=1e-5)
+assert np.allclose(found["filtering"].sum(axis=-1), 1, atol=1e-5)
+
+# Joint features by one loop, where there are many, and at once.
 rng = np.random.default_rng(1)
+scorer = EmissionScorer(2, num_joint=16)
+codes, parameters = rng.normal(size=(1, 400, 3)), rng.normal(size=(1, 50, 4))
+few = [scorer(codes, parameters[:, start : start + 10]) for start in range(0, 50, 10)]
+assert np.allclose(scorer(codes, parameters), np.concatenate(few, axis=1), atol=1e-5)
+
 layer = ChainAssignment(num_heads=1, num_slots=2)
 codes, summary = rng.normal(size=(8, 30, 3)), rng.normal(size=(8, 5))
 layer.build(codes.shape, summary.shape)

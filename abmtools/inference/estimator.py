@@ -21,6 +21,7 @@ from bayesflow.networks.helpers.standardization.standardize import Standardize
 from bayesflow.utils.serialization import deserialize, serialize
 
 from .adapter import make_adapter
+from .compilation import compiled
 
 __all__ = ["MixtureEstimator"]
 
@@ -260,15 +261,16 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         ValueError
             If draws stay there.
         """
-        summary, _, _ = self._prepare_conditions(conditions)
+        summary = self._summarize(self.adapter(conditions, strict=False))
         draws = self._draw_standardized(summary, num_samples, seed)
         for _ in range(MAX_REDRAWS):
             far = _is_far(draws)
             affected = np.flatnonzero(far.any(axis=1))
             if not affected.size:
                 break
-            again = self._draw_standardized(summary[affected], REDRAWN, seed)
-            for row, fresh in zip(affected, again, strict=True):
+            size = 1 << (affected.size - 1).bit_length()  # few sizes, so few programs
+            again = self._draw_standardized(summary[np.resize(affected, size)], REDRAWN, seed)
+            for row, fresh in zip(affected, again[: affected.size], strict=True):
                 where, fresh = np.flatnonzero(far[row]), fresh[~_is_far(fresh)]
                 size = min(len(where), len(fresh))
                 draws[row, where[:size]] = fresh[:size]
@@ -280,28 +282,49 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
                 "prior standard deviations away; the networks are not trained, or the data are "
                 "unlike all simulated ones."
             )
-        draws = keras.ops.convert_to_tensor(draws)
-        draws = self.standardizer.maybe_standardize(draws, key="inference_variables", forward=False)
-        return keras.ops.convert_to_numpy(draws)
+        return keras.ops.convert_to_numpy(self._rescale(draws))
+
+    @compiled
+    def _summarize(self, adapted: dict):
+        """Summaries of adapted data, (B, P)."""
+        return self.summary_network(
+            adapted["summary_variables"], mask=adapted.get("summary_mask"), training=False
+        )
 
     def _draw_standardized(self, summary, num_samples: int, seed) -> np.ndarray:
+        seed = self.inference_network.seed_generator if seed is None else seed
         with DRAWING:
-            draws = self.sampler.sample(
-                self.inference_network, num_samples=num_samples, conditions=summary, seed=seed
-            )
+            draws = self._draw(summary, num_samples=num_samples, seed=seed)
         return np.array(keras.ops.convert_to_numpy(draws))
+
+    @compiled
+    def _draw(self, summary, *, num_samples: int, seed):
+        """Draws from the flow, standardized: (B, S, D)."""
+        return self.sampler.sample(
+            self.inference_network, num_samples=num_samples, conditions=summary, seed=seed
+        )
+
+    @compiled
+    def _rescale(self, draws):
+        """Standardized draws on the unconstrained scale."""
+        return self.standardizer.maybe_standardize(
+            keras.ops.convert_to_tensor(draws), key="inference_variables", forward=False
+        )
 
     @without_gradients
     def log_prob_unconstrained(self, conditions: dict, u: np.ndarray) -> np.ndarray:
         """log q(u | y) on the unconstrained scale, (B, S), at u, (B, S, D), for checked data."""
-        summary, _, _ = self._prepare_conditions(conditions)
-        u = keras.ops.convert_to_tensor(u, dtype="float32")
+        summary = self._summarize(self.adapter(conditions, strict=False))
+        return keras.ops.convert_to_numpy(self._log_prob(summary, u.astype("float32")))
+
+    @compiled
+    def _log_prob(self, summary, u):
+        """log q(u | y) from summaries, (B, P)."""
         u, log_det = self.standardizer.maybe_standardize(
-            u, key="inference_variables", log_det_jac=True
+            keras.ops.convert_to_tensor(u), key="inference_variables", log_det_jac=True
         )
         summary = keras.ops.repeat(summary[:, None], u.shape[1], axis=1)
-        log_prob = self.inference_network.log_prob(u, conditions=summary)
-        return keras.ops.convert_to_numpy(log_prob + log_det)
+        return self.inference_network.log_prob(u, conditions=summary) + log_det
 
     @without_gradients
     def indicators(self, conditions: dict, u: np.ndarray) -> dict[str, np.ndarray]:
@@ -314,58 +337,70 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
             smoothing, also ``"filtering"``, q(z_t = k | y_{1:t}, theta), and the ``"scores"`` from
             which paths are drawn, of the same shape.
         """
-        adapted, u, parameters = self._adapt(conditions, u)
+        adapted, u = self.adapter(conditions, strict=False), u.astype("float32")
         if self.sequence_classifier is not None:
-            codes = self.codes(adapted["summary_variables"])
-            features = self.parameter_features(u, parameters)
-            return self._classify(codes, features, adapted.get("summary_mask"))
-        found = self._structured(self._scores_at(adapted, u, parameters), parameters)
+            return self._classify(adapted, u)
+        found = self._structured(adapted, u)
         return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
 
     @without_gradients
     def emission_scores(self, conditions: dict, u: np.ndarray) -> np.ndarray:
         """The scorer's f_k(y_i, theta) at u, (B, S, D), for checked data: (B, S, N, K)."""
-        return keras.ops.convert_to_numpy(self._scores_at(*self._adapt(conditions, u)))
-
-    def _adapt(self, conditions: dict, u: np.ndarray) -> tuple:
-        """Adapted data, u as a tensor, and its parameters."""
         adapted = self.adapter(conditions, strict=False)
-        u = keras.ops.convert_to_tensor(u, dtype="float32")
-        return adapted, u, self.constrain(u, adapted.get("bounds"))
+        return keras.ops.convert_to_numpy(self._scores_at(adapted, u.astype("float32")))
 
-    def _scores_at(self, adapted: dict, u, parameters):
+    @compiled
+    def _scores_at(self, adapted: dict, u):
         """Scores at (B, S) parameter vectors."""
-        codes = self.codes(adapted["summary_variables"])
-        scores = self.emission_scorer(codes, self.parameter_features(u, parameters))
-        mask = adapted.get("summary_mask")
-        if mask is None:
-            return scores
-        return scores * mask[:, None, :, None]  # a missing observation says nothing
+        return self._score(adapted, u)[0]
 
-    def _structured(self, scores, parameters) -> dict:
+    @compiled
+    def _structured(self, adapted: dict, u) -> dict:
         """Membership, and for a chain filtering and scores, by the model's structure."""
+        scores, parameters = self._score(adapted, u)
         structure = self.model.structure
         if structure.exchangeable:
             return {"membership": structure.membership(scores, parameters)}
         filtering, smoothing = structure.filtering_and_smoothing(scores, parameters)
         return {"membership": smoothing, "filtering": filtering, "scores": scores}
 
-    def _classify(self, codes, features, mask) -> dict[str, np.ndarray]:
+    def _score(self, adapted: dict, u) -> tuple:
+        """Scores at (B, S) parameter vectors, and the parameters."""
+        codes, features, parameters = self._represent(adapted, u)
+        scores = self.emission_scorer(codes, features)
+        if "summary_mask" in adapted:  # a missing observation says nothing
+            scores = scores * adapted["summary_mask"][:, None, :, None]
+        return scores, parameters
+
+    def _represent(self, adapted: dict, u) -> tuple:
+        """What classifiers see of observations and of parameters, and the parameters."""
+        u = keras.ops.convert_to_tensor(u)
+        parameters = self.constrain(u, adapted.get("bounds"))
+        codes = self.codes(adapted["summary_variables"])
+        return codes, self.parameter_features(u, parameters), parameters
+
+    def _classify(self, adapted: dict, u: np.ndarray) -> dict[str, np.ndarray]:
         """Filtering and smoothing by the sequence classifier, for some sequences at a time."""
-        num_datasets, num_samples = features.shape[:2]
+        num_datasets, num_samples = u.shape[:2]
         found = None
         rows = max(1, SEQUENCES_AT_ONCE // num_samples)
         for first in range(0, num_datasets, rows):
+            some = {name: values[first : first + rows] for name, values in adapted.items()}
             for start in range(0, num_samples, SEQUENCES_AT_ONCE):
                 block = np.s_[first : first + rows, start : start + SEQUENCES_AT_ONCE]
-                some = None if mask is None else mask[block[0]]
-                both = self.sequence_classifier(codes[block[0]], features[block], mask=some)
-                both = [np.exp(keras.ops.convert_to_numpy(x)) for x in both]
+                both = [keras.ops.convert_to_numpy(x) for x in self._classified(some, u[block])]
                 if found is None:
                     shape = (num_datasets, num_samples, *both[0].shape[2:])
                     found = np.empty((2, *shape), dtype=both[0].dtype)
                 found[:, *block] = both
         return {"membership": found[1], "filtering": found[0]}
+
+    @compiled
+    def _classified(self, adapted: dict, u) -> list:
+        """Filtering and smoothing at (B, S) parameter vectors."""
+        codes, features, _ = self._represent(adapted, u)
+        both = self.sequence_classifier(codes, features, mask=adapted.get("summary_mask"))
+        return [keras.ops.exp(x) for x in both]
 
 
 def _is_far(standardized: np.ndarray) -> np.ndarray:

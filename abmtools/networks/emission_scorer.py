@@ -105,17 +105,33 @@ class EmissionScorer(keras.Layer):
 
     def _joint(self, a, parameters):
         """Scores by the joint features, (B, S, K, N), from a(e), (B, N, J), and (b, c)."""
-        a = keras.ops.transpose(a, (0, 2, 1))[:, None]
+        size = max(1, FEATURES_AT_ONCE // (a.shape[0] * a.shape[1] * a.shape[2]))
+        b, c = parameters[..., : self.num_joint], parameters[..., self.num_joint :]
+        c = keras.ops.reshape(c, (*c.shape[:2], self.num_joint, self.num_components))
+        if size < b.shape[1] and keras.backend.backend() == "jax":
+            return self._joint_by_feature(a, b, c)
         activation = keras.activations.get(self.activation)
-        size = max(1, FEATURES_AT_ONCE // (a.shape[0] * a.shape[2] * a.shape[3]))
+        a = keras.ops.transpose(a, (0, 2, 1))[:, None]
+        c = keras.ops.transpose(c, (0, 1, 3, 2))
         parts = []
-        for start in range(0, parameters.shape[1], size):
-            part = parameters[:, start : start + size]
-            b, c = part[..., : self.num_joint], part[..., self.num_joint :]
-            c = keras.ops.reshape(c, (*c.shape[:2], self.num_joint, self.num_components))
-            h = activation(a + b[..., None])
-            parts.append(keras.ops.matmul(keras.ops.transpose(c, (0, 1, 3, 2)), h))
+        for start in range(0, b.shape[1], size):
+            part = slice(start, start + size)
+            h = activation(a + b[:, part, :, None])
+            parts.append(keras.ops.matmul(c[:, part], h))
         return keras.ops.concatenate(parts, axis=1)
+
+    def _joint_by_feature(self, a, b, c):
+        """The same, one feature after the other, so that compiled none is ever in memory."""
+        activation = keras.activations.get(self.activation)
+
+        def add(scores, feature):
+            a, b, c = feature
+            h = activation(a[:, None] + b[..., None])
+            return scores + c[..., None] * h[:, :, None], None
+
+        scores = keras.ops.zeros((*c.shape[:2], self.num_components, a.shape[1]), dtype=c.dtype)
+        features = tuple(keras.ops.moveaxis(x, 2, 0) for x in (a, b, c))
+        return keras.ops.scan(add, scores, features)[0]
 
     @staticmethod
     def _forward(layers, x):

@@ -1,35 +1,92 @@
-"""Chain: the arrays of one call of `Markov`, in the layout of the `recursions`.
+"""Chain: one question to a chain, and the arrays it is about, in the layout of the `recursions`.
 
 There time comes first and all data sets and draws, flat, last. `Chain.flatten` and `Chain.restore`
 go there and back.
+
+Every question, such as `Chain.filtering`, is answered together with the logarithm of the sum over
+all paths, because it has no answer where that is minus infinity. On JAX `ask` makes one program of
+it all, which starts once and not at each operation.
 """
 
-from functools import cached_property
+import functools
 
+import keras
 import numpy as np
 from keras import ops
 
-from .arithmetic import LOGARITHMS, MIXING, PROBABILITIES, finite, infinite
-from .recursions import backward, both_ways, forward, is_traced
+from .arithmetic import LOGARITHMS, LOWEST, MIXING, PROBABILITIES, finite, infinite
+from .recursions import backward, both_ways, forward, is_traced, most_probable_path
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "ask", "choose_arithmetic"]
+
+
+def ask(question: str, scores, transition, initial, mask, *others):
+    """The answer to a question about given chains.
+
+    Parameters
+    ----------
+    question : str
+        The name of a method of `Chain`.
+    scores : tensor or array, shape (..., T, K)
+    transition : tensor, shape (..., K, K)
+    initial : tensor, shape (..., K)
+    mask : tensor or array of bool, broadcasts to (..., T), or None
+    *others : tensor or array
+        What the method takes.
+
+    Returns
+    -------
+    tuple
+        What the method returns; the logarithm of the sum over all paths, (...), comes last.
+
+    Raises
+    ------
+    ValueError
+        If scores and transition differ in K.
+    """
+    scores = ops.convert_to_tensor(scores)
+    mask = None if mask is None else ops.cast(ops.convert_to_tensor(mask), "bool")
+    if scores.shape[-1] != transition.shape[-1]:
+        raise ValueError(
+            f"scores: expected {transition.shape[-1]} components on the last axis, "
+            f"got shape {tuple(scores.shape)}."
+        )
+    arithmetic = choose_arithmetic(transition, initial)
+    return _program()(question, arithmetic, scores, transition, initial, mask, *others)
+
+
+def choose_arithmetic(transition, initial):
+    """PROBABILITIES, which are faster, if it is known that the chain mixes."""
+    parts = transition, initial
+    if any(is_traced(x) for x in parts):
+        return LOGARITHMS
+    mixes = all(float(ops.min(ops.stop_gradient(x))) >= MIXING for x in parts)
+    return PROBABILITIES if mixes else LOGARITHMS
+
+
+def _answer(question: str, arithmetic, scores, transition, initial, mask, *others):
+    chain = Chain(scores, transition, initial, mask, arithmetic)
+    return getattr(chain, question)(*others)
+
+
+@functools.cache
+def _program():
+    """`_answer`, on JAX compiled for each question, arithmetic and set of shapes."""
+    if keras.backend.backend() != "jax":
+        return _answer
+    import jax
+
+    return jax.jit(_answer, static_argnums=(0, 1))
 
 
 class Chain:
-    """One call's arrays, laid out for the `recursions`: time first, data sets flat and last."""
+    """The arrays of one question, laid out for the `recursions`; arguments as for `ask`."""
 
-    def __init__(self, structure, scores, parameters, mask):
-        scores = ops.convert_to_tensor(scores)
-        transition = structure.transition_matrix(parameters)
-        initial = structure.initial_probabilities(parameters)
-        if scores.shape[-1] != transition.shape[-1]:
-            raise ValueError(
-                f"scores: expected {transition.shape[-1]} components on the last axis, "
-                f"got shape {tuple(scores.shape)}."
-            )
+    def __init__(self, scores, transition, initial, mask, arithmetic):
+        self.arithmetic = arithmetic
         if mask is not None:
-            mask = ops.cast(ops.convert_to_tensor(mask), "bool")
             scores = ops.where(mask[..., None], scores, ops.zeros_like(scores))
+        self.mask = mask
         leading = (scores.shape[:-2], transition.shape[:-2], initial.shape[:-1])
         self.shape = np.broadcast_shapes(*(tuple(shape) for shape in leading))
         self.size = int(np.prod(self.shape))
@@ -44,24 +101,15 @@ class Chain:
         event = probabilities.shape[len(probabilities.shape) - ndim :]
         return self.flatten(ops.broadcast_to(probabilities, (*self.shape, *event)), ndim)
 
-    @cached_property
+    @functools.cached_property
     def log_transition(self):
         """log A, (K, K, M) or (K, K, 1)."""
         return ops.cast(finite(ops.log(self.transition)), self.scores.dtype)
 
-    @cached_property
+    @functools.cached_property
     def log_initial(self):
         """log p(z_1), (K, M) or (K, 1)."""
         return ops.cast(finite(ops.log(self.initial)), self.scores.dtype)
-
-    @cached_property
-    def arithmetic(self):
-        """PROBABILITIES, which are faster, if it is known that the chain mixes."""
-        parts = self.transition, self.initial
-        if any(is_traced(x) for x in parts):
-            return LOGARITHMS
-        mixes = all(float(ops.min(ops.stop_gradient(x))) >= MIXING for x in parts)
-        return PROBABILITIES if mixes else LOGARITHMS
 
     def flatten(self, x, ndim: int):
         """(..., *event) to (*event, M), contiguous."""
@@ -74,29 +122,87 @@ class Chain:
         event = tuple(x.shape[:ndim])
         return ops.reshape(ops.moveaxis(x, -1, 0), (*self.shape, *event))
 
-    def forward(self):
-        """log alpha and log sums, as `recursions.forward`."""
-        return forward(self.log_initial, self.log_transition, self.scores)
+    # --- questions, as the methods of `Markov`, each with the log of the sum over all paths ---
 
-    def backward(self):
-        """log beta, as `recursions.backward`."""
-        return backward(self.log_transition, self.scores)
+    def log_likelihood(self):
+        """Of the data; that sum is the answer."""
+        return (self._restore_sum(self._log_sums()[0]),)
+
+    def log_filtering(self):
+        """Given what came up to there, as logarithms."""
+        log_alpha, log_sum = forward(self.log_initial, self.log_transition, self.scores)
+        return self._restore_logs(log_alpha), self._restore_sum(log_sum)
+
+    def log_alpha(self):
+        """log alpha_t, (T, K, M), and log A, (K, K, M), both as they are laid out here."""
+        log_alpha, log_sum = forward(self.log_initial, self.log_transition, self.scores)
+        log_transition = ops.broadcast_to(
+            self.log_transition, (*self.log_transition.shape[:2], self.size)
+        )
+        return log_alpha, log_transition, self._restore_sum(log_sum)
+
+    def log_prediction(self):
+        """Of the next state, given what came before it."""
+        log_alpha, log_sum = forward(self.log_initial, self.log_transition, self.scores)
+        following = ops.logsumexp(log_alpha[:, :, None] + self.log_transition, axis=1)
+        return self._restore_logs(following), self._restore_sum(log_sum)
+
+    def log_backward_filtering(self):
+        """Given what comes from there on."""
+        log_beta = backward(self.log_transition, self.scores)
+        nothing = ops.zeros_like(self.scores)
+        log_marginal, _ = forward(self.log_initial, self.log_transition, nothing)
+        found = self._restore_logs(log_marginal + self.scores + log_beta)
+        return found, *self.log_likelihood()
+
+    def log_smoothing(self):
+        """Given all of the sequence."""
+        log_alpha, log_sum = forward(self.log_initial, self.log_transition, self.scores)
+        log_beta = backward(self.log_transition, self.scores)
+        return self._restore_logs(log_alpha + log_beta), self._restore_sum(log_sum)
+
+    def log_pairwise_smoothing(self):
+        """Of two neighbours, given all of the sequence."""
+        log_alpha, log_sum = forward(self.log_initial, self.log_transition, self.scores)
+        ahead = (self.scores + backward(self.log_transition, self.scores))[1:]
+        joint = log_alpha[:-1, :, None] + self.log_transition + ahead[:, None]
+        joint = joint - ops.logsumexp(joint, axis=(1, 2), keepdims=True)
+        return self.restore(infinite(joint), 3), self._restore_sum(log_sum)
 
     def filtering(self):
-        """Filtering, (T, K, M), and the log sums."""
+        """Given what came up to there."""
         initial, transition, weights, taken_out = self._terms(self.scores)
         alpha, log_sum = forward(initial, transition, weights, self.arithmetic)
-        return self.arithmetic.probabilities(alpha, axis=1), log_sum + taken_out
+        found = self.arithmetic.probabilities(alpha, axis=1)
+        return self.restore(found, 2), self._restore_sum(log_sum + taken_out)
 
     def filtering_and_smoothing(self):
-        """Both, (T, K, M), and the log sums."""
+        """Both recursions at once, for two answers."""
         initial, transition, weights, taken_out = self._terms(self.scores)
         alpha, beta, log_sum = both_ways(initial, transition, weights, self.arithmetic)
         both = alpha, self.arithmetic.scale(self.arithmetic.times(alpha, beta), axis=1)[0]
-        filtering, smoothing = (self.arithmetic.probabilities(terms, axis=1) for terms in both)
-        return filtering, smoothing, log_sum + taken_out
+        found = (self.restore(self.arithmetic.probabilities(x, axis=1), 2) for x in both)
+        return *found, self._restore_sum(log_sum + taken_out)
 
-    def log_sums(self, *others):
+    def log_prob(self, z):
+        """Of paths z, int (..., T)."""
+        agrees = z[..., None] == ops.arange(self.scores.shape[1], dtype="int32")
+        if self.mask is not None:
+            agrees = ops.logical_or(agrees, ops.logical_not(self.mask)[..., None])
+        event = self.scores.shape[:2]
+        agrees = self.flatten(ops.broadcast_to(agrees, (*self.shape, *event)), 2)
+        log_sum, log_path = self._log_sums(ops.where(agrees, self.scores, LOWEST))
+        found = self.restore(infinite(log_path - log_sum), 0)
+        return found, self._restore_sum(log_sum)
+
+    def most_probable_path(self):
+        """The Viterbi path."""
+        path = most_probable_path(self.log_initial, self.log_transition, self.scores)
+        return self.restore(path, 1), *self.log_likelihood()
+
+    # --- what these share ---------------------------------------------------------------------
+
+    def _log_sums(self, *others):
         """log sums over paths, (M,) each, for the chain's scores and for others, in one pass."""
         repeats = 1 + len(others)
         initial, transition, weights, taken_out = self._terms(
@@ -117,14 +223,10 @@ class Chain:
         scaled, taken_out = LOGARITHMS.scale(scores, axis=1)
         return initial, transition, ops.exp(scaled), ops.sum(taken_out, axis=(0, 1))
 
-    def require_possible(self, log_sum) -> None:
-        """Refuse sequences whose every path has probability zero."""
-        if is_traced(log_sum):
-            return
-        possible = np.isfinite(ops.convert_to_numpy(infinite(log_sum))).reshape(self.shape)
-        if not possible.all():
-            first = np.argwhere(~possible)[0].tolist()
-            raise ValueError(
-                "scores: no path has positive probability, or a score is NaN or infinite, "
-                f"for {np.sum(~possible)} of {self.size} sequences, the first at index {first}."
-            )
+    def _restore_sum(self, log_sum):
+        return self.restore(infinite(log_sum), 0)
+
+    def _restore_logs(self, log_terms):
+        """Logarithms of probabilities that sum to one over the states, (..., T, K)."""
+        log_terms = log_terms - ops.logsumexp(log_terms, axis=1, keepdims=True)
+        return self.restore(infinite(log_terms), 2)

@@ -30,10 +30,9 @@ recognition. Proceedings of the IEEE, 77(2), 257-286.
 import numpy as np
 from keras import ops
 
-from .arithmetic import LOWEST, infinite
 from .categorical import draw_categorical
-from .chain import Chain
-from .recursions import forward, most_probable_path
+from .chain import ask
+from .recursions import is_traced
 from .transitions import stationary
 
 __all__ = ["Markov"]
@@ -185,53 +184,34 @@ class Markov:
 
     def log_likelihood(self, scores, parameters, mask=None):
         """log sum_z p(z) prod_t exp f_t(z_t), (...): with exact scores, log p(y | theta)."""
-        chain = Chain(self, scores, parameters, mask)
-        return chain.restore(infinite(chain.log_sums()[0]), 0)
+        (log_sum,) = self._ask("log_likelihood", scores, parameters, mask)
+        return log_sum
 
     def log_filtering(self, scores, parameters, mask=None):
         """log p(z_t = k | y_{1:t}, theta), (..., T, K)."""
-        chain = Chain(self, scores, parameters, mask)
-        log_alpha, log_sum = chain.forward()
-        chain.require_possible(log_sum)
-        return chain.restore(_normalize(log_alpha), 2)
+        return self._ask_possible("log_filtering", scores, parameters, mask)
 
     def filtering(self, scores, parameters, mask=None):
         """p(z_t = k | y_{1:t}, theta), (..., T, K).
 
         Too small a number for the precision of the scores is zero; `log_filtering` keeps it.
         """
-        chain = Chain(self, scores, parameters, mask)
-        filtering, log_sum = chain.filtering()
-        chain.require_possible(log_sum)
-        return chain.restore(filtering, 2)
+        return self._ask_possible("filtering", scores, parameters, mask)
 
     def log_prediction(self, scores, parameters, mask=None):
         """log p(z_{t+1} = k | y_{1:t}, theta), t = 1, ..., T: (..., T, K).
 
         The last is a forecast of the first state after the data.
         """
-        chain = Chain(self, scores, parameters, mask)
-        log_alpha, log_sum = chain.forward()
-        chain.require_possible(log_sum)
-        following = ops.logsumexp(log_alpha[:, :, None] + chain.log_transition, axis=1)
-        return chain.restore(_normalize(following), 2)
+        return self._ask_possible("log_prediction", scores, parameters, mask)
 
     def log_backward_filtering(self, scores, parameters, mask=None):
         """log p(z_t = k | y_{t:T}, theta), (..., T, K)."""
-        chain = Chain(self, scores, parameters, mask)
-        log_beta = chain.backward()
-        chain.require_possible(chain.log_sums()[0])
-        log_marginal, _ = forward(
-            chain.log_initial, chain.log_transition, ops.zeros_like(chain.scores)
-        )
-        return chain.restore(_normalize(log_marginal + chain.scores + log_beta), 2)
+        return self._ask_possible("log_backward_filtering", scores, parameters, mask)
 
     def log_smoothing(self, scores, parameters, mask=None):
         """log p(z_t = k | y_{1:T}, theta), (..., T, K)."""
-        chain = Chain(self, scores, parameters, mask)
-        log_alpha, log_sum = chain.forward()
-        chain.require_possible(log_sum)
-        return chain.restore(_normalize(log_alpha + chain.backward()), 2)
+        return self._ask_possible("log_smoothing", scores, parameters, mask)
 
     def smoothing(self, scores, parameters, mask=None):
         """p(z_t = k | y_{1:T}, theta), (..., T, K); of small ones as in `filtering`."""
@@ -239,22 +219,25 @@ class Markov:
 
     def filtering_and_smoothing(self, scores, parameters, mask=None):
         """Both at the price of one, each (..., T, K)."""
-        chain = Chain(self, scores, parameters, mask)
-        filtering, smoothing, log_sum = chain.filtering_and_smoothing()
-        chain.require_possible(log_sum)
-        return chain.restore(filtering, 2), chain.restore(smoothing, 2)
+        return self._ask_possible("filtering_and_smoothing", scores, parameters, mask)
 
     log_membership, membership = log_smoothing, smoothing  # as the other structures call it
 
     def log_pairwise_smoothing(self, scores, parameters, mask=None):
         """log p(z_t = j, z_{t+1} = k | y_{1:T}, theta), (..., T - 1, K, K)."""
-        chain = Chain(self, scores, parameters, mask)
-        log_alpha, log_sum = chain.forward()
-        chain.require_possible(log_sum)
-        ahead = (chain.scores + chain.backward())[1:]
-        joint = log_alpha[:-1, :, None] + chain.log_transition + ahead[:, None]
-        joint = joint - ops.logsumexp(joint, axis=(1, 2), keepdims=True)
-        return chain.restore(infinite(joint), 3)
+        return self._ask_possible("log_pairwise_smoothing", scores, parameters, mask)
+
+    def _ask(self, question: str, scores, parameters, mask, *others) -> tuple:
+        """The answer by the method of `Chain` of that name; the last is the log of the sum."""
+        transition = self.transition_matrix(parameters)
+        initial = self.initial_probabilities(parameters)
+        return ask(question, scores, transition, initial, mask, *others)
+
+    def _ask_possible(self, question: str, scores, parameters, mask, *others):
+        """The answer without that, for sequences that are possible."""
+        *found, log_sum = self._ask(question, scores, parameters, mask, *others)
+        _require_possible(log_sum)
+        return found[0] if len(found) == 1 else tuple(found)
 
     # --- paths ----------------------------------------------------------------------------
 
@@ -264,19 +247,10 @@ class Markov:
         Indicators of missing observations are summed out: those after the end of a sequence mean
         nothing.
         """
-        z = ops.cast(ops.convert_to_tensor(z), "int32")
-        scores = ops.convert_to_tensor(scores)
+        z, scores = ops.cast(ops.convert_to_tensor(z), "int32"), ops.convert_to_tensor(scores)
         both = np.broadcast_shapes(tuple(z.shape), tuple(scores.shape[:-1]))
         scores = ops.broadcast_to(scores, (*both, scores.shape[-1]))
-        chain = Chain(self, scores, parameters, mask)
-        agrees = z[..., None] == ops.arange(scores.shape[-1], dtype="int32")
-        if mask is not None:
-            mask = ops.cast(ops.convert_to_tensor(mask), "bool")
-            agrees = ops.logical_or(agrees, ops.logical_not(mask)[..., None])
-        agrees = chain.flatten(ops.broadcast_to(agrees, (*chain.shape, *scores.shape[-2:])), 2)
-        log_sum, log_path = chain.log_sums(ops.where(agrees, chain.scores, LOWEST))
-        chain.require_possible(log_sum)
-        return chain.restore(infinite(log_path - log_sum), 0)
+        return self._ask_possible("log_prob", scores, parameters, mask, z)
 
     def draw(self, scores, parameters, mask=None, *, rng: np.random.Generator) -> np.ndarray:
         """Draw paths z ~ q(z_{1:T} | y, theta), (..., T), by backward sampling.
@@ -284,14 +258,12 @@ class Markov:
         The last state is drawn from its filtering distribution, each earlier one from
         p(z_t | z_{t+1}, y_{1:t}), which is proportional to alpha_t(z_t) A[z_t, z_{t+1}].
         """
-        chain = Chain(self, scores, parameters, mask)
-        log_alpha, log_sum = chain.forward()
-        chain.require_possible(log_sum)
-        log_alpha = ops.convert_to_numpy(log_alpha)
-        log_transition = ops.convert_to_numpy(chain.log_transition)
-        log_transition = np.broadcast_to(log_transition, (*log_transition.shape[:2], chain.size))
-        z = np.empty((len(log_alpha), chain.size), dtype=np.int64)
-        columns = np.arange(chain.size)
+        *found, log_sum = self._ask("log_alpha", scores, parameters, mask)
+        _require_possible(log_sum)
+        log_alpha, log_transition = (ops.convert_to_numpy(x) for x in found)
+        size = log_alpha.shape[-1]
+        z = np.empty((len(log_alpha), size), dtype=np.int64)
+        columns = np.arange(size)
         terms = log_alpha[-1]
         for t in reversed(range(len(log_alpha))):
             probabilities = np.exp(terms - terms.max(axis=0))
@@ -299,23 +271,28 @@ class Markov:
             z[t] = draw_categorical(rng, probabilities.T)
             if t > 0:
                 terms = log_alpha[t - 1] + log_transition[:, z[t], columns]
-        return np.ascontiguousarray(np.moveaxis(z, 0, -1)).reshape(*chain.shape, -1)
+        return np.ascontiguousarray(z.T).reshape(*log_sum.shape, -1)
 
     def most_probable_path(self, scores, parameters, mask=None):
         """The path z_{1:T} with the largest q(z | y, theta), int (..., T); the Viterbi path."""
-        chain = Chain(self, scores, parameters, mask)
-        chain.require_possible(chain.log_sums()[0])
-        path = most_probable_path(chain.log_initial, chain.log_transition, chain.scores)
-        return chain.restore(path, 1)
+        return self._ask_possible("most_probable_path", scores, parameters, mask)
 
 
 def _is_names(x) -> bool:
     return isinstance(x, list | tuple) and all(isinstance(name, str) for name in x)
 
 
-def _normalize(log_terms):
-    """Log probabilities over axis 1 of (T, K, M)."""
-    return infinite(log_terms - ops.logsumexp(log_terms, axis=1, keepdims=True))
+def _require_possible(log_sum) -> None:
+    """Refuse sequences whose every path has probability zero."""
+    if is_traced(log_sum):
+        return
+    possible = np.isfinite(ops.convert_to_numpy(log_sum))
+    if not possible.all():
+        first = np.argwhere(~possible)[0].tolist()
+        raise ValueError(
+            "scores: no path has positive probability, or a score is NaN or infinite, "
+            f"for {np.sum(~possible)} of {possible.size} sequences, the first at index {first}."
+        )
 
 
 def _check_fixed(probabilities, ndim: int, argument: str) -> np.ndarray:
