@@ -268,8 +268,8 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
             affected = np.flatnonzero(far.any(axis=1))
             if not affected.size:
                 break
-            size = 1 << (affected.size - 1).bit_length()  # few sizes, so few programs
-            again = self._draw_standardized(summary[np.resize(affected, size)], REDRAWN, seed)
+            padded = np.resize(affected, 1 << (affected.size - 1).bit_length())  # to few sizes
+            again = self._draw_standardized(summary[padded], REDRAWN, seed)
             for row, fresh in zip(affected, again[: affected.size], strict=True):
                 where, fresh = np.flatnonzero(far[row]), fresh[~_is_far(fresh)]
                 size = min(len(where), len(fresh))
