@@ -21,6 +21,8 @@ import keras
 import numpy as np
 from abmtools import GaussianHMM, GaussianMixture, MixtureWorkflow, load_pretrained
 from abmtools.networks import ChainAssignment, EmissionScorer, SequenceClassifier
+from abmtools.structures import chain as chain_questions
+from abmtools.structures.arithmetic import LOGARITHMS
 
 assert keras.backend.backend() == "jax"
 given = np.load(sys.argv[1])
@@ -81,8 +83,27 @@ one = free.estimator.indicators({k: x[:1] for k, x in simulated.items()}, u[:1, 
 assert np.allclose(found["membership"][:1, :2], one["membership"], atol=1e-5)
 assert np.allclose(found["filtering"].sum(axis=-1), 1, atol=1e-5)
 
-# Joint features by one loop, where there are many, and at once.
+# Answers for blocks of data sets, of which the last is not full, are those for all at once.
 rng = np.random.default_rng(1)
+transition = rng.dirichlet(np.ones(3), size=(1, 7, 3)).astype("float32")
+given = rng.normal(size=(2, 1, 5, 3)).astype("float32"), transition, np.full(3, 1 / 3, "float32")
+paths = rng.integers(3, size=(2, 7, 5))
+for mask in (None, rng.random(size=(2, 1, 5)) < 0.7, np.arange(5) != 2):
+    for question, others in {
+        "log_likelihood": [],
+        "filtering_and_smoothing": [],
+        "log_pairwise_smoothing": [],
+        "log_prob": [paths],
+        "most_probable_path": [],
+        "log_alpha": [],
+    }.items():
+        rest = (LOGARITHMS, *given, mask, *others)
+        whole = chain_questions._answer(question, *rest)
+        for chain_questions.AT_ONCE in (4 * 15, 5 * 15, 7 * 15, 14 * 15):
+            found = chain_questions._answer_in_blocks(question, *rest)
+            assert all(np.allclose(*x, atol=1e-5) for x in zip(found, whole, strict=True))
+
+# Joint features by one loop, where there are many, and at once.
 scorer = EmissionScorer(2, num_joint=16)
 codes, parameters = rng.normal(size=(1, 400, 3)), rng.normal(size=(1, 50, 4))
 few = [scorer(codes, parameters[:, start : start + 10]) for start in range(0, 50, 10)]

@@ -5,7 +5,7 @@ go there and back.
 
 Every question, such as `Chain.filtering`, is answered together with the logarithm of the sum over
 all paths, because it has no answer where that is minus infinity. On JAX `ask` makes one program of
-it all, which starts once and not at each operation.
+it all, which starts once and not at each operation, and on a CPU takes some data sets at a time.
 """
 
 import functools
@@ -15,9 +15,11 @@ import numpy as np
 from keras import ops
 
 from .arithmetic import LOGARITHMS, LOWEST, MIXING, PROBABILITIES, finite, infinite
-from .recursions import backward, both_ways, forward, is_traced, most_probable_path
+from .recursions import backward, both_ways, forward, is_traced, most_probable_path, on_gpu
 
 __all__ = ["Chain", "ask", "choose_arithmetic"]
+
+AT_ONCE = 400_000  # scores of all data sets, T K M, whose arrays a CPU's cache holds
 
 
 def ask(question: str, scores, transition, initial, mask, *others):
@@ -76,7 +78,44 @@ def _program():
         return _answer
     import jax
 
-    return jax.jit(_answer, static_argnums=(0, 1))
+    return jax.jit(_answer_in_blocks, static_argnums=(0, 1))
+
+
+def _answer_in_blocks(question: str, arithmetic, scores, transition, initial, mask, *others):
+    """`_answer` for blocks of data sets in turn, so that what is in between stays in cache."""
+    leading = (scores.shape[:-2], transition.shape[:-2], initial.shape[:-1])
+    shape = np.broadcast_shapes(*leading)
+    size, most = int(np.prod(shape)), max(1, AT_ONCE // int(np.prod(scores.shape[-2:])))
+    if size <= most or on_gpu() or question == "log_alpha":  # its data sets come last
+        return _answer(question, arithmetic, scores, transition, initial, mask, *others)
+    num_blocks = -(-size // most)
+    num_blocks = next((n for n in range(num_blocks, 2 * num_blocks) if size % n == 0), num_blocks)
+    rows = -(-size // num_blocks)
+
+    def split(x, ndim: int):
+        event = x.shape[len(x.shape) - ndim :]
+        x = ops.reshape(ops.broadcast_to(x, (*shape, *event)), (size, *event))
+        missing = num_blocks * rows - size
+        if missing:
+            x = ops.concatenate([x, x[:missing]])
+        return ops.reshape(x, (num_blocks, rows, *event))
+
+    def answer(block):
+        given = [block.get(i, x) for i, x in enumerate(arrays)]
+        return _answer(question, arithmetic, *given)
+
+    arrays = scores, transition, initial, mask, *others
+    ndims = 2, 2, 1, 1, *(1 for _ in others)
+    own = {
+        i: split(x, ndim)
+        for i, (x, ndim) in enumerate(zip(arrays, ndims, strict=True))
+        if x is not None and len(x.shape) > ndim  # all blocks share the others
+    }
+    found = ops.map(answer, own)
+    return tuple(
+        ops.reshape(ops.reshape(x, (-1, *x.shape[2:]))[:size], (*shape, *x.shape[2:]))
+        for x in found
+    )
 
 
 class Chain:
