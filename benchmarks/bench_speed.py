@@ -26,13 +26,13 @@ def seconds(function) -> float:
     return time.perf_counter() - start
 
 
+load = cache(abm.load_pretrained)
+
+
 def draw(topic: str, data: dict) -> float:
     """Seconds for 2,000 draws of each data set."""
     workflow = load(topic)
     return seconds(lambda: workflow.sample(conditions=data, num_samples=2000, seed=1))
-
-
-load = cache(abm.load_pretrained)
 
 
 def inference(report: Report, alone: float, many: float | None, repetitions: int = 7, **sizes):
@@ -57,8 +57,10 @@ def inference(report: Report, alone: float, many: float | None, repetitions: int
         f"{os.cpu_count()} cores, {repetitions} repetitions, data of shape {batch['y'].shape[1:]}"
     )
     report.add("NUTS, 4 x 1,000 draws of one data set", nuts, unit="ms")
+    targets = {"one data set": (1, alone), "each in a batch of 100": (100, many)}
     for (backend, what), found in times.items():
-        each, aim = (found, alone) if "one" in what else (found / 100, many)
+        size, aim = targets[what]
+        each = found / size
         report.add(f"{backend}, 2,000 draws of {what}", each, unit="ms")
         report.add(f"{backend}, faster than NUTS, {what}", nuts / each, unit="times", at_least=aim)
     report.add("JAX, the first of these, which compiles", first["JAX", "one data set"], unit="s")

@@ -95,7 +95,6 @@ for mask in (None, rng.random(size=(2, 1, 5)) < 0.7, np.arange(5) != 2):
         "log_pairwise_smoothing": [],
         "log_prob": [paths],
         "most_probable_path": [],
-        "log_alpha": [],
     }.items():
         rest = (LOGARITHMS, *given, mask, *others)
         whole = chain_questions._answer(question, *rest)

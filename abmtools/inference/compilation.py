@@ -1,4 +1,4 @@
-"""Compilation: on JAX, what the networks compute becomes one program.
+"""Compilation: on JAX, what the networks compute becomes a few programs.
 
 JAX starts each operation anew, which takes longer than the arithmetic of a narrow network; a method
 that is compiled starts once. A program fits one set of shapes, so the first call with others takes

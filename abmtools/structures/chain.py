@@ -86,7 +86,7 @@ def _answer_in_blocks(question: str, arithmetic, scores, transition, initial, ma
     leading = (scores.shape[:-2], transition.shape[:-2], initial.shape[:-1])
     shape = np.broadcast_shapes(*leading)
     size, most = int(np.prod(shape)), max(1, AT_ONCE // int(np.prod(scores.shape[-2:])))
-    if size <= most or on_gpu() or question == "log_alpha":  # its data sets come last
+    if size <= most or on_gpu():
         return _answer(question, arithmetic, scores, transition, initial, mask, *others)
     num_blocks = -(-size // most)
     num_blocks = next((n for n in range(num_blocks, 2 * num_blocks) if size % n == 0), num_blocks)
@@ -171,14 +171,6 @@ class Chain:
         """Given what came up to there, as logarithms."""
         log_alpha, log_sum = forward(self.log_initial, self.log_transition, self.scores)
         return self._restore_logs(log_alpha), self._restore_sum(log_sum)
-
-    def log_alpha(self):
-        """log alpha_t, (T, K, M), and log A, (K, K, M), both as they are laid out here."""
-        log_alpha, log_sum = forward(self.log_initial, self.log_transition, self.scores)
-        log_transition = ops.broadcast_to(
-            self.log_transition, (*self.log_transition.shape[:2], self.size)
-        )
-        return log_alpha, log_transition, self._restore_sum(log_sum)
 
     def log_prediction(self):
         """Of the next state, given what came before it."""

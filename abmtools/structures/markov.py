@@ -256,22 +256,27 @@ class Markov:
         """Draw paths z ~ q(z_{1:T} | y, theta), (..., T), by backward sampling.
 
         The last state is drawn from its filtering distribution, each earlier one from
-        p(z_t | z_{t+1}, y_{1:t}), which is proportional to alpha_t(z_t) A[z_t, z_{t+1}].
+        p(z_t | z_{t+1}, y_{1:t}), which is proportional to p(z_t | y_{1:t}) A[z_t, z_{t+1}].
         """
-        *found, log_sum = self._ask("log_alpha", scores, parameters, mask)
-        _require_possible(log_sum)
-        log_alpha, log_transition = (ops.convert_to_numpy(x) for x in found)
-        size = log_alpha.shape[-1]
-        z = np.empty((len(log_alpha), size), dtype=np.int64)
-        columns = np.arange(size)
-        terms = log_alpha[-1]
-        for t in reversed(range(len(log_alpha))):
+        filtering = ops.convert_to_numpy(self.log_filtering(scores, parameters, mask))
+        *shape, num_times, size = filtering.shape
+        transition = ops.convert_to_numpy(self.transition_matrix(parameters))
+        with np.errstate(divide="ignore"):
+            log_transition = np.log(transition).astype(filtering.dtype)
+        log_transition = np.broadcast_to(log_transition, (*shape, size, size))
+        # The states first and all data sets last, where NumPy is fast.
+        log_transition = _data_sets_last(log_transition)
+        filtering = _data_sets_last(filtering)
+        z = np.empty((num_times, filtering.shape[-1]), dtype=np.int64)
+        columns = np.arange(z.shape[-1])
+        terms = filtering[-1]
+        for t in reversed(range(num_times)):
             probabilities = np.exp(terms - terms.max(axis=0))
             probabilities /= probabilities.sum(axis=0)
             z[t] = draw_categorical(rng, probabilities.T)
             if t > 0:
-                terms = log_alpha[t - 1] + log_transition[:, z[t], columns]
-        return np.ascontiguousarray(z.T).reshape(*log_sum.shape, -1)
+                terms = filtering[t - 1] + log_transition[:, z[t], columns]
+        return np.ascontiguousarray(z.T).reshape(*shape, num_times)
 
     def most_probable_path(self, scores, parameters, mask=None):
         """The path z_{1:T} with the largest q(z | y, theta), int (..., T); the Viterbi path."""
@@ -280,6 +285,11 @@ class Markov:
 
 def _is_names(x) -> bool:
     return isinstance(x, list | tuple) and all(isinstance(name, str) for name in x)
+
+
+def _data_sets_last(x: np.ndarray) -> np.ndarray:
+    """(..., L, K) as (L, K, M), contiguous."""
+    return np.ascontiguousarray(np.moveaxis(x.reshape(-1, *x.shape[-2:]), 0, -1))
 
 
 def _require_possible(log_sum) -> None:
