@@ -15,7 +15,14 @@ import numpy as np
 from keras import ops
 
 from .arithmetic import LOGARITHMS, LOWEST, MIXING, PROBABILITIES, finite, infinite
-from .recursions import backward, both_ways, forward, is_traced, most_probable_path, on_gpu
+from .recursions import (
+    backward,
+    forward,
+    forward_and_smoothed,
+    is_traced,
+    most_probable_path,
+    on_gpu,
+)
 
 __all__ = ["Chain", "ask", "choose_arithmetic"]
 
@@ -210,8 +217,7 @@ class Chain:
     def filtering_and_smoothing(self):
         """Both recursions at once, for two answers."""
         initial, transition, weights, taken_out = self._terms(self.scores)
-        alpha, beta, log_sum = both_ways(initial, transition, weights, self.arithmetic)
-        both = alpha, self.arithmetic.scale(self.arithmetic.times(alpha, beta), axis=1)[0]
+        *both, log_sum = forward_and_smoothed(initial, transition, weights, self.arithmetic)
         found = (self.restore(self.arithmetic.probabilities(x, axis=1), 2) for x in both)
         return *found, self._restore_sum(log_sum + taken_out)
 

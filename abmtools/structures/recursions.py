@@ -34,7 +34,15 @@ from keras import ops
 
 from .arithmetic import LOGARITHMS
 
-__all__ = ["backward", "both_ways", "forward", "is_traced", "most_probable_path", "on_gpu"]
+__all__ = [
+    "backward",
+    "both_ways",
+    "forward",
+    "forward_and_smoothed",
+    "is_traced",
+    "most_probable_path",
+    "on_gpu",
+]
 
 FEW = 1000  # M K^3 up to which products in rounds are faster than steps (T = 100, torch, CPU)
 MANY = 2500  # M from which two recursions are faster than one of twice the size (same, K = 2)
@@ -87,7 +95,7 @@ def both_ways(initial, transition, weights, arithmetic=LOGARITHMS):
         As for `forward`.
     """
     size = weights.shape[2]
-    if size > MANY and not on_gpu():
+    if _are_many(weights):
         alpha, log_sum = forward(initial, transition, weights, arithmetic)
         return alpha, backward(transition, weights, arithmetic), log_sum
     initial = ops.broadcast_to(initial, weights.shape[1:])
@@ -100,6 +108,35 @@ def both_ways(initial, transition, weights, arithmetic=LOGARITHMS):
         size,
     )
     return alpha, ops.flip(beta, axis=0), _log_sum(alpha, taken_out, arithmetic)
+
+
+def forward_and_smoothed(initial, transition, weights, arithmetic=LOGARITHMS):
+    r"""alpha_t as by `forward`, and :math:`\alpha_t \beta_t`, scaled in the same way.
+
+    For many data sets the product is taken in the step that finds beta_t, which so never leaves
+    the cache of a CPU.
+
+    Returns
+    -------
+    alpha, smoothed : tensors, shape (T, K, M)
+    log_sum : tensor, shape (M,)
+        As for `forward`.
+    """
+    if not _are_many(weights):
+        alpha, beta, log_sum = both_ways(initial, transition, weights, arithmetic)
+        return alpha, arithmetic.scale(arithmetic.times(alpha, beta), axis=1)[0], log_sum
+
+    def step(beta, given):
+        alpha, weight = given
+        smoothed, _ = arithmetic.scale(arithmetic.times(alpha, beta))
+        ahead, _ = arithmetic.scale(arithmetic.times(weight, beta))
+        before = arithmetic.plus(arithmetic.times(ahead[:, None], transposed), axis=0)
+        return before, smoothed
+
+    alpha, log_sum = forward(initial, transition, weights, arithmetic)
+    transposed = ops.transpose(transition, (1, 0, 2))
+    end = ops.full_like(weights[0], arithmetic.one)
+    return alpha, ops.scan(step, end, (alpha, weights), reverse=True)[1], log_sum
 
 
 def most_probable_path(log_initial, log_transition, scores):
@@ -144,6 +181,10 @@ def _run(start, transition, weights, arithmetic, size: int, *, reverse: bool = F
     alpha, taken_out = arithmetic.scale(arithmetic.times(predicted, weights), axis=1)
     found = alpha[..., :size], predicted[..., size:], taken_out[..., :size]
     return tuple(ops.flip(x, axis=0) for x in found) if reverse else found
+
+
+def _are_many(weights) -> bool:
+    return weights.shape[2] > MANY and not on_gpu()
 
 
 def _are_few(weights) -> bool:
