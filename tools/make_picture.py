@@ -45,7 +45,7 @@ def draw_data(ax, simulated: dict) -> None:
 def draw_parameters(axes, posteriors: dict) -> None:
     """Marginals of the three means."""
     abm.plots.marginals(posteriors, names=["means"], axes=axes)
-    for ax, label in zip(axes, ("$\\mu_1$", "$\\mu_2$", "$\\mu_3$"), strict=True):
+    for ax, label in zip(axes, ("$\\mu_0$", "$\\mu_1$", "$\\mu_2$"), strict=True):
         ax.set(title="")
         ax.text(1, 0.8, label, transform=ax.transAxes, ha="right")
     axes[0].set_title("parameters p(θ | y)")
