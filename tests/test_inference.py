@@ -1,6 +1,7 @@
 """Inference: what training learns, that runs repeat and resume, and what posteriors hold."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import arviz as az
@@ -24,10 +25,14 @@ from abmtools import (
     MixturePosterior,
     MixtureWorkflow,
     diagnostics,
+    load_pretrained,
     positive,
 )
 from abmtools.inference import checkpoint
+from abmtools.inference.adapter import PackObservations
 from abmtools.inference.dataset import BLOCK, SeededDataset
+from abmtools.inference.datatree import INDICATOR_DIMS
+from abmtools.models.names import RESERVED
 from abmtools.networks import EmissionScorer, ObservationEncoder, SetSummary
 
 LOSSES = {"loss", "posterior_loss", "membership_loss"}
@@ -112,16 +117,26 @@ def test_masked_observations_do_not_enter_the_loss(workflow, rng):
         assert float(got[name]) == pytest.approx(float(expected[name]), rel=1e-4), name
 
 
-def test_random_subset_of_observations_is_unbiased(small_model, rng):
+@pytest.mark.parametrize("masked", ["none", "last", "first", "anywhere"])
+def test_random_subset_of_observations_is_unbiased(small_model, rng, masked):
     """Training scores `num_scored` observations; on average that is the loss of all of them."""
     workflow = MixtureWorkflow(small_model, num_scored=4, seed=1)
-    adapted = workflow.adapter(small_model.simulate(64, rng=rng, num_obs=16, num_reps=2))
-    names = ("inference_variables", "summary_variables", "indicators")
-    u, observations, z = (adapted[name] for name in names)
+    data = small_model.simulate(64, rng=rng, num_obs=16, num_reps=2)
+    observed = np.arange(16) >= rng.integers(0, 16, (64, 1))
+    masks = {
+        "last": observed[:, ::-1],
+        "first": observed,
+        "anywhere": rng.permuted(observed, axis=1),
+    }
+    if masked in masks:
+        data["mask"] = masks[masked]
+    adapted = workflow.adapter(data)
+    names = ("inference_variables", "summary_variables", "indicators", "summary_mask")
+    given = [adapted.get(name) for name in names]
     loss = workflow.estimator.membership_loss
-    loss(u, observations, z, None, stage="training")  # takes the moments of the parameters
-    expected = [float(x) for x in loss(u, observations, z, None, stage="validation")]
-    draws = [loss(u, observations, z, None, stage="training") for _ in range(200)]
+    loss(*given, stage="training")  # takes the moments of the parameters
+    expected = [float(x) for x in loss(*given, stage="validation")]
+    draws = [loss(*given, stage="training") for _ in range(200)]
     draws = np.array([[float(x) for x in draw] for draw in draws])
     error = draws.std(axis=0) / np.sqrt(len(draws))
     assert np.all(draws.std(axis=0) > 0)
@@ -281,6 +296,21 @@ def test_same_workflow_resumes(small_model, tmp_path):
     assert same_weights(whole, resumed)
 
 
+def test_an_interrupted_second_run_resumes_with_its_own_data(small_model, tmp_path):
+    whole = make_workflow(small_model)
+    whole.fit_online(epochs=1, **TINY)
+    whole.fit_online(epochs=4, **TINY)
+    path = tmp_path / "run.npz"
+    interrupted = make_workflow(small_model, path)
+    interrupted.fit_online(epochs=1, **TINY)
+    interrupt(interrupted, after=2)
+    resumed = make_workflow(small_model, path)
+    resumed.fit_online(epochs=4, **TINY, resume=True)
+    assert resumed.losses == whole.losses
+    assert same_weights(whole, resumed)
+    assert resumed.num_fits == 2
+
+
 def test_resume_without_a_file_starts(small_model, tmp_path):
     workflow = make_workflow(small_model, tmp_path / "run.npz")
     assert workflow.fit_online(epochs=1, **TINY, resume=True).epoch == [0]
@@ -297,9 +327,15 @@ def test_rare_checkpoints(small_model, tmp_path):
     workflow = make_workflow(small_model, path, checkpoint_every=3)
     workflow.fit_online(epochs=4, **TINY)
     optimizer = workflow.build_optimizer(4, 3, strategy="online")
-    epoch, losses = checkpoint.load_checkpoint(workflow.estimator, optimizer, path)
-    assert epoch == 4
-    assert losses == workflow.losses
+    found = checkpoint.load_checkpoint(workflow.estimator, optimizer, path)
+    assert found == (4, workflow.losses, 0)
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, "2", None], ids=repr)
+def test_checkpoints_that_never_come(small_model, tmp_path, every):
+    match = f"checkpoint_every: expected a positive integer, got {every!r}"
+    with pytest.raises(ValueError, match=match):
+        MixtureWorkflow(small_model, checkpoint=tmp_path / "file.npz", checkpoint_every=every)
 
 
 def test_interrupted_write_keeps_the_old_checkpoint(small_model, tmp_path, monkeypatch):
@@ -367,6 +403,25 @@ def test_corrupted_weights(workflow, tmp_path, how):
 def test_missing_weights(workflow, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No weights file at .*missing\.npz"):
         checkpoint.load_weights(workflow.estimator, tmp_path / "missing.npz")
+
+
+@pytest.mark.parametrize("what", ["order", "constraint"])
+def test_weights_for_other_parameters(tmp_path, what):
+    """Weights have the same shapes, but the flow's numbers mean something else."""
+    model = lognormal_model(num_obs=9)
+    path = tmp_path / "file.npz"
+    checkpoint.save_weights(MixtureWorkflow(model, seed=1).estimator, path)
+
+    def reversed_prior(rng, batch_size):
+        return dict(reversed(model.prior(rng, batch_size).items()))
+
+    changed = {"order": {"prior": reversed_prior}, "constraint": {"constraints": {}}}[what]
+    other = MixtureWorkflow(lognormal_model(num_obs=9, **changed), seed=2)
+    before = other.estimator.get_weights()
+    with pytest.raises(ValueError, match=r"file\.npz: expected weights for .*, got weights for "):
+        checkpoint.load_weights(other.estimator, path)
+    for a, b in zip(before, other.estimator.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_weights_of_another_architecture(workflow, small_model, tmp_path):
@@ -721,6 +776,45 @@ def test_bad_draws_for_log_prob(workflow, simulated, shape):
         workflow.log_prob_unconstrained(simulated, np.zeros(shape))
 
 
+BAD_LEADING_AXES = {
+    "no axis of draws": lambda x: x[:, 0],
+    "too few data sets": lambda x: x[:3],
+    "data sets for draws": lambda x: np.swapaxes(x, 0, 1),
+    "no draws": lambda x: x[:, :0],
+    "one axis more": lambda x: x[None],
+}
+
+
+@pytest.mark.parametrize("change", BAD_LEADING_AXES.values(), ids=BAD_LEADING_AXES)
+@pytest.mark.parametrize("what", ["membership", "scores"])
+def test_parameters_of_other_data_sets(workflow, simulated, what, change):
+    parameters = true_parameters(workflow, simulated)
+    assert getattr(workflow, what)(simulated, parameters).shape == (5, 1, 12, 2)
+    bad = {name: change(x) for name, x in parameters.items()}
+    with pytest.raises(ValueError, match=r"parameters: expected leading axes \(B, S\) = \(5, S\)"):
+        getattr(workflow, what)(simulated, bad)
+
+
+def test_parameters_of_other_sequences_and_with_a_bound():
+    """Filtering checks, too, and a bound that depends on the data does not get in its way."""
+    workflow = load_pretrained("evidence_hmm")
+    simulated = workflow.model.simulate(3, rng=np.random.default_rng(1), num_obs=100)
+    parameters = true_parameters(workflow, simulated)
+    assert workflow.filtering(simulated, parameters).shape == (3, 1, 100, 2)
+    for rows in ([0, 1], [0, 1, 2, 0]):
+        bad = {name: x[rows] for name, x in parameters.items()}
+        for method in (workflow.filtering, workflow.membership, workflow.scores):
+            with pytest.raises(ValueError, match=r"parameters: .* \(3, S\), got \([24], 1\)"):
+                method(simulated, bad)
+
+
+def test_what_bayesflow_has_under_another_name(workflow, posterior):
+    with pytest.raises(NotImplementedError, match=r"estimate: .*mean\(\), std\(\) or quantile"):
+        workflow.estimate(conditions=posterior.data)
+    with pytest.raises(NotImplementedError, match=r"samples_to_data_frame: .*to_pandas\(\)"):
+        workflow.samples_to_data_frame(posterior)
+
+
 # --- the posterior ----------------------------------------------------------------------------
 
 
@@ -800,6 +894,20 @@ def test_arviz_of_one_data_set(posterior):
     assert list(summary.index) == ["weights[0]", "weights[1]", "means[0]", "means[1]"]
     by_hand = posterior.parameters["means"][2].mean(axis=0)
     np.testing.assert_allclose(summary["mean"].astype(float)[2:], by_hand, atol=0.06)
+
+
+@pytest.mark.parametrize("name", ["gaussian_mixture", "gaussian_hmm"])
+def test_names_beside_the_parameters_are_reserved(name):
+    workflow = load_pretrained(name)
+    sizes = {"num_obs": workflow.model.num_obs[0], "num_reps": 3}
+    data = workflow.model.simulate(2, rng=np.random.default_rng(1), **sizes)
+    posterior = workflow.sample(conditions={"y": data["y"], "mask": data["z"] >= 0}, num_samples=4)
+    tree = replace(posterior, log_weights=np.full((2, 4), np.log(0.25))).to_arviz()
+    groups = [group.to_dataset() for group in tree.children.values()]
+    names = {str(name) for group in groups for name in (*group.variables, *group.dims)}
+    assert set(workflow.model.parameter_names) < names
+    assert names - set(workflow.model.parameter_names) <= RESERVED
+    assert set(INDICATOR_DIMS) | set(PackObservations.NAMES.values()) <= RESERVED
 
 
 def test_pandas_table(posterior):

@@ -111,6 +111,31 @@ def test_simulate_like_has_the_size_and_the_masks_of_the_data():
         np.testing.assert_array_equal(simulated[key], data[key])
 
 
+def test_what_the_emission_masks_is_no_replication():
+    inner = abm.GaussianMixture(2, num_obs=12, num_reps=2)
+
+    def emission(rng, parameters, z, num_reps):
+        data = inner.emission(rng, parameters, z, num_reps)
+        return data | {"mask": np.arange(z.shape[1]) < rng.integers(4, 9, (len(z), 1))}
+
+    model = abm.MixtureModel(
+        prior=inner.prior,
+        structure=inner.structure,
+        emission=emission,
+        constraints=inner.space.constraints,
+        num_obs=12,
+        num_reps=2,
+    )
+    rng = np.random.default_rng(1)
+    parameters = model.prior(rng, 3)
+    data = model.check_data({"y": rng.normal(size=(3, 12, 2))})
+    with pytest.raises(ValueError, match=r"mask: the emission of .* masks what is observed"):
+        simulate_like(model, data, parameters, rng=rng)
+    data["mask"] = np.tile(np.arange(12) < 3, (3, 1))
+    simulated = simulate_like(model, data, parameters, rng=rng)
+    np.testing.assert_array_equal(simulated["mask"], data["mask"])
+
+
 def test_one_data_set_needs_no_batch_axis(workflow, data):
     one = misspecification(workflow, {"y": data["y"][40]}, **SIZES, seed=1)
     assert one.mmd.shape == (1,)

@@ -319,6 +319,20 @@ def test_ready_parts(models):
         MixtureComparisonWorkflow(models, workflows={"near": ready})
 
 
+def test_counts_of_one_model_leave_the_numbers_of_another(rng):
+    numbers, counts = near_and_far(1.0), near_and_far(1.0)
+
+    def rounded(rng, parameters, z):
+        return {"y": np.round(numbers.emission(rng, parameters, z)["y"]).astype(int)}
+
+    counts.emission = rounded
+    for models in ({"a": counts, "b": numbers}, {"b": numbers, "a": counts}):
+        simulated = ModelChoice(models).simulate(40, rng=rng)
+        whole = np.all(simulated["y"] == np.round(simulated["y"]), axis=1)
+        is_counts = simulated["model_indices"][:, list(models).index("a")] == 1
+        np.testing.assert_array_equal(whole, is_counts)
+
+
 @pytest.mark.parametrize(
     ("second", "match"),
     [

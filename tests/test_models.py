@@ -7,6 +7,7 @@ from scipy.special import softmax
 from scipy.stats import beta, dirichlet, ks_2samp, kstest, norm
 
 from abmtools import GaussianMixture, Independent, MixtureModel, positive, simplex
+from abmtools.models.names import RESERVED
 
 MEANS, WEIGHTS = np.array([-1.8, -0.5, 1.2]), np.array([0.3, 0.5, 0.2])
 
@@ -374,7 +375,36 @@ BAD_DATA = {
         ValueError,
         r"data\['y'\]: expected an array of numbers",
     ),
-    "text": ({"y": [["a"]]}, ValueError, r"data\['y'\]: expected an array of numbers: .*'a'"),
+    **{
+        name: ({"y": y}, ValueError, rf"data\['y'\]: expected an array of numbers: {match}")
+        for name, (y, match) in {
+            "text": ([["a"]], "got text"),
+            "numbers as text": (Y.astype(str), "got text"),
+            "some as text": ([["1", None]], "got text"),
+            "bytes": (Y.astype("S"), "got text"),
+            "complex": (Y + 1j, "got complex128"),
+            "complex in a list": ([[1j]], "got complex128"),
+            "dates": (Y.astype("datetime64[D]"), "got datetime64"),
+            "times": (Y.astype("timedelta64[s]"), "got timedelta64"),
+            "dictionary": ({"a": 1}, "float.* not 'dict'"),
+            "set": ({1.0, 2.0}, "float.* not 'set'"),
+            "generator": ((x for x in Y), "float.* not 'generator'"),
+        }.items()
+    },
+    **{
+        f"masked {name}": (
+            data,
+            ValueError,
+            rf"data\['{key}'\]: expected an array without a mask of its own.*data\['mask'\]",
+        )
+        for name, key, data in [
+            ("array", "y", {"y": np.ma.masked_array(Y, mask=Y == 0)}),
+            ("array without a mask", "y", {"y": np.ma.masked_array(Y)}),
+            ("arrays in a list", "y", {"y": [np.ma.masked_array(y) for y in Y]}),
+            ("number", "y", {"y": [1.0, np.ma.masked]}),
+            ("mask", "mask", {"y": Y, "mask": np.ma.masked_array(np.ones((2, 9)))}),
+        ]
+    },
     "no y": ({}, ValueError, r"expected the key 'y' .*got \[\]"),
     "y is None": ({"y": None}, ValueError, r"expected shape"),
     "unknown key": ({"y": Y, "x": 1}, ValueError, r"expected the key 'y' .*got \['x', 'y'\]"),
@@ -423,6 +453,11 @@ BAD_DATA = {
 def test_bad_data(model, data, error, match):
     with pytest.raises(error, match=match):
         model.check_data(data)
+
+
+@pytest.mark.parametrize("y", [[1, 2], [True, False], [1.0, 2.0], np.array([1, 2], dtype=object)])
+def test_whatever_is_a_number_is_one(y):
+    assert lognormal_model().check_data({"y": y})["y"].dtype == np.float64
 
 
 def test_replicate_mask_without_replicates():
@@ -574,7 +609,52 @@ BAD_MODELS = {
     "emission without y": (
         {"emission": lambda rng, parameters, z: {"x": z}},
         ValueError,
-        r"emission: expected a key \"y\", got \['locations', 'shift', 'sigma', 'x', 'z'\]",
+        r"emission: expected the key \"y\" .*\"replicate_mask\", got \['x'\]",
+    ),
+    "emission with another key": (
+        {"emission": lambda rng, parameters, z: {"y": z * 1.0, "x": z}},
+        ValueError,
+        r"emission: expected the key \"y\" .*\"replicate_mask\", got \['x', 'y'\]",
+    ),
+    "emission of a parameter": (
+        {"emission": lambda rng, parameters, z: {"y": z * 1.0, "sigma": np.ones(len(z))}},
+        ValueError,
+        r"got \['sigma', 'y'\]",
+    ),
+    "emission returns an array": (
+        {"emission": lambda rng, parameters, z: z * 1.0},
+        TypeError,
+        "emission: expected a dictionary of arrays, got ndarray",
+    ),
+    "emission returns nothing": (
+        {"emission": lambda rng, parameters, z: None},
+        TypeError,
+        "emission: expected a dictionary of arrays, got NoneType",
+    ),
+    "y of text": (
+        {"emission": lambda rng, parameters, z: {"y": z.astype(str)}},
+        ValueError,
+        r"emission: .*data\['y'\]: expected an array of numbers: got text",
+    ),
+    "y of complex numbers": (
+        {"emission": lambda rng, parameters, z: {"y": z + 1j}},
+        ValueError,
+        r"emission: .*data\['y'\]: expected an array of numbers: got complex128",
+    ),
+    "y of NaN": (
+        {"emission": lambda rng, parameters, z: {"y": np.full(z.shape, np.nan)}},
+        ValueError,
+        r"emission: .*data\['y'\]: expected finite numbers where observed, got nan",
+    ),
+    "mask of the wrong shape": (
+        {"emission": lambda rng, parameters, z: {"y": z, "mask": np.ones(z.shape[1], bool)}},
+        ValueError,
+        r"emission: .*data\['mask'\]: expected shape \(3, 10\), got \(10,\)",
+    ),
+    "replicate mask without replicates": (
+        {"emission": lambda rng, parameters, z: {"y": z, "replicate_mask": z < 2}},
+        ValueError,
+        r"emission: .*LogNormalMixture has no replicates",
     ),
     "shape of y": (
         {"emission": lambda rng, parameters, z: {"y": z[:, 0]}},
@@ -623,6 +703,51 @@ BAD_MODELS = {
 def test_bad_model(parts, error, match):
     with pytest.raises(error, match=match):
         lognormal_model(**parts)
+
+
+def test_simulated_data_may_be_missing_by_chance():
+    def emission(rng, parameters, z):
+        observed = np.arange(len(z))[:, None] + 0 * z > 0
+        return {"y": np.where(observed, z, np.nan), "mask": observed}
+
+    assert lognormal_model(emission=emission).num_features == 1
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_reserved_names(name):
+    with pytest.raises(ValueError, match=rf"prior: expected names that .* got \['{name}'\]"):
+        lognormal_model(prior=prior_with(**{name: np.ones}))
+
+
+def test_name_of_a_dimension():
+    """A vector of another length than K has a dimension of its own."""
+    prior = prior_with(slopes=lambda size: np.ones((size, 3)), slopes_dim_0=np.ones)
+    with pytest.raises(ValueError, match=r"prior: expected names that .* got \['slopes_dim_0'\]"):
+        lognormal_model(prior=prior)
+
+
+@pytest.mark.parametrize("size", [(20, 60), [20], 2.0, "20", 0, -1], ids=repr)
+def test_a_simulation_has_one_size(model, size):
+    for argument in ("num_obs", "num_reps"):
+        with pytest.raises(ValueError, match=f"{argument}: expected one positive integer, got"):
+            model.simulate(2, rng=np.random.default_rng(0), **{argument: size})
+
+
+@pytest.mark.parametrize(
+    "log_prior",
+    [
+        lambda parameters: 0.0,
+        lambda parameters: parameters["locations"].sum(),
+        lambda parameters: parameters["sigma"][:, :1],
+    ],
+    ids=["constant", "no axis", "one draw"],
+)
+def test_log_prior_of_the_wrong_shape(rng, log_prior):
+    model = lognormal_model(log_prior=log_prior)
+    data = model.simulate(2, rng=rng, num_obs=5)
+    parameters = {name: np.stack([data[name]] * 3, axis=1) for name in model.parameter_names}
+    with pytest.raises(ValueError, match=r"log_prior: expected shape \(B, S\) = \(2, 3\), got"):
+        model.log_joint({"y": data["y"]}, parameters)
 
 
 def test_log_emission_of_the_wrong_shape(rng):

@@ -27,6 +27,7 @@ import pandas as pd
 from arviz_stats.base import array_stats
 from bayesflow.diagnostics.metrics import classifier_two_sample_test
 
+from ..seeds import fold_seed
 from .draws import Draws, scalar_columns
 
 __all__ = ["Comparison", "compare"]
@@ -115,7 +116,8 @@ def compare(
     ------
     TypeError, ValueError
         If one of the two is something else or holds several data sets, no model is known, they
-        have different parameters, or their membership has different shapes.
+        have different parameters, their membership has different shapes, or the classifier's seed
+        is no non-negative integer.
 
     Examples
     --------
@@ -172,7 +174,7 @@ def _differences(model, posterior: Draws, reference: Draws) -> pd.DataFrame:
 
 def _c2st(model, posterior: Draws, reference: Draws, num_draws: int, seed: int) -> float:
     u, v = (_thin(draws.on_real_line(model), num_draws) for draws in (posterior, reference))
-    return float(classifier_two_sample_test(u, v, seed=seed, **TRAINING))
+    return float(classifier_two_sample_test(u, v, seed=fold_seed(seed), **TRAINING))
 
 
 def _smallest_ess(model, reference: Draws) -> float:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from ..models.data import require_truth
+
 __all__ = ["MASKS", "parts", "simulate_like", "truth"]
 
 MASKS = ("mask", "replicate_mask")
@@ -36,7 +38,7 @@ def parts(model, simulated, num_samples: int = 1) -> Iterator[dict[str, np.ndarr
     if not batches:
         raise ValueError("simulated: expected at least one batch of data sets, got none.")
     for batch in batches:
-        _check(model, batch)
+        require_truth(model, batch)
     size = max(1, min(DATASETS_AT_ONCE, DRAWS_AT_ONCE // max(1, num_samples)))
     for batch in batches:
         for start in range(0, len(batch["y"]), size):
@@ -66,29 +68,23 @@ def simulate_like(
     Returns
     -------
     dict
-        ``"y"``, (M, N, ...), ``"z"``, (M, N), and masks.
+        ``"y"``, (M, N, ...), ``"z"``, (M, N), and the masks of the data.
+
+    Raises
+    ------
+    ValueError
+        If the model's emission masks what is observed in the data.
     """
     sizes = {"num_obs": data["y"].shape[1]}
     if model.num_reps is not None:
         sizes["num_reps"] = data["y"].shape[2]
     simulated = model.simulate_data(parameters, rng=rng, **sizes)
-    missing = {
-        key: data[key] & np.asarray(simulated.get(key, True), dtype=bool)
-        for key in MASKS
-        if key in data
-    }
-    return {key: simulated[key] for key in ("y", "z", *MASKS) if key in simulated} | missing
-
-
-def _check(model, batch) -> None:
-    if not isinstance(batch, Mapping):
-        raise TypeError(
-            "simulated: expected what model.simulate returns, or a list of that, "
-            f"got {type(batch).__name__}."
-        )
-    missing = [key for key in (*model.parameter_names, "z", "y") if key not in batch]
-    if missing:
-        raise ValueError(
-            f"simulated: expected the true parameters, 'z' and 'y', but {missing} "
-            f"is missing from {sorted(batch)}."
-        )
+    for key in MASKS:
+        if np.any(data.get(key, True) & ~np.asarray(simulated.get(key, True), dtype=bool)):
+            raise ValueError(
+                f"{key}: the emission of {model.name} masks what is observed in the data, so its "
+                "simulations are no replications of them. Leave masks to a model that only trains "
+                "the networks, as the simulator of fit_online."
+            )
+    masks = {key: data[key] for key in MASKS if key in data}
+    return {"y": simulated["y"], "z": simulated["z"]} | masks

@@ -11,6 +11,7 @@ from ..diagnostics.proposals import fit_student, temper
 from ..inference.padding import pad_to_few_sizes
 from ..inference.simulation import make_blocks
 from ..jobs import run_jobs
+from ..seeds import check_seed
 from ..structures.categorical import draw_systematic
 from .data import HeterogeneousData
 from .simulation import simulate_heterogeneous
@@ -67,9 +68,10 @@ def heterogeneous_data(
 
     Raises
     ------
-    ValueError
-        If the model has no likelihood, a number is no positive integer or too small, strays have
-        another shape than the observations, or no data set is left.
+    TypeError, ValueError
+        If the model has no likelihood, a number is no positive integer or too small, the seed is no
+        non-negative integer, strays have another shape than the observations, or no data set is
+        left.
     JobsError
         If some blocks failed for good.
 
@@ -91,6 +93,7 @@ def heterogeneous_data(
     ]:
         if not (isinstance(value, int | np.integer) and value >= least):
             raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}.")
+    seed = check_seed(seed)
     make = functools.partial(_make_block, workflow, seed, num_samples, num_draws, strays)
     jobs = {"executor": executor, "retries": retries, "progress": progress}
     blocks = run_jobs(make, blocks, **jobs, what="heterogeneous data")

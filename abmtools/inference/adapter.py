@@ -16,10 +16,13 @@ import numpy as np
 from bayesflow.adapters.transforms import MapTransform, Transform
 from bayesflow.utils.serialization import serializable, serialize
 
+from ..models.data import zero_masked
+
 __all__ = [
     "ObservationFeatures",
     "PackObservations",
     "RelativeToBounds",
+    "Trainable",
     "append_observations",
     "make_adapter",
 ]
@@ -42,6 +45,7 @@ class RelativeToBounds(Transform):
         return serialize({"bounds": self.bounds})
 
     def _evaluate(self, data: dict) -> dict:
+        data = zero_masked(data)
         return {name: bound(data) for name, bound in self.bounds.items()}
 
     def forward(self, data: dict, **kwargs) -> dict:
@@ -80,7 +84,8 @@ class ObservationFeatures(Transform):
     def forward(self, data: dict, **kwargs) -> dict:
         if "y" not in data:
             return data
-        features = [function(data) for function in self.functions]
+        given = zero_masked(data)
+        features = [function(given) for function in self.functions]
         return data | {"y": np.concatenate(features, axis=-1)}
 
     def inverse(self, data: dict, **kwargs) -> dict:
@@ -111,24 +116,60 @@ class PackObservations(Transform):
         return serialize({"replicates": self.replicates, "scalar": self.scalar})
 
     def forward(self, data: dict, **kwargs) -> dict:
+        data = zero_masked(data)
         data = {self.NAMES.get(key, key): value for key, value in data.items()}
         replicate_mask = data.pop("replicate_mask", None)
         if "summary_variables" not in data:
             return data
         y = np.asarray(data["summary_variables"], dtype="float32")
         y = y[..., None] if self.scalar else y
-        if replicate_mask is not None:
-            replicate_mask = np.asarray(replicate_mask, dtype=bool)
-            observed = replicate_mask.any(axis=-1)
-            data["summary_mask"] = observed & np.asarray(data.get("summary_mask", True), dtype=bool)
-            y = np.where(replicate_mask[..., None], y, 0.0)
-        if "summary_mask" in data:
-            mask = np.asarray(data["summary_mask"], dtype=bool)
-            y = np.where(mask.reshape(mask.shape + (1,) * (y.ndim - 2)), y, 0.0)
         if self.replicates:
             observed = np.ones(y.shape[:-1]) if replicate_mask is None else replicate_mask
             y = np.concatenate([y, observed[..., None]], axis=-1)
         return data | {"summary_variables": y.astype("float32")}
+
+    def inverse(self, data: dict, **kwargs) -> dict:
+        return data
+
+
+@serializable("abmtools.inference")
+class Trainable(Transform):
+    """Refuse batches that would train networks to NaN, or to nothing.
+
+    Parameters
+    ----------
+    names : list of str
+        Unconstrained coordinates.
+    """
+
+    def __init__(self, names: list):
+        self.names = names
+
+    def get_config(self) -> dict:
+        return serialize({"names": self.names})
+
+    def forward(self, data: dict, **kwargs) -> dict:
+        if "inference_variables" in data:
+            u = keras.ops.convert_to_numpy(data["inference_variables"])
+            wrong = ~np.isfinite(u)
+            if wrong.any():
+                raise ValueError(
+                    f"{self.names[np.argmax(wrong.any(axis=0))]}: expected finite numbers, got NaN "
+                    f"or infinity in {wrong.any(axis=1).sum()} of {len(wrong)} data sets, where a "
+                    "parameter is outside its constraint, or its prior returns such numbers."
+                )
+        wrong = ~np.isfinite(data["summary_variables"])
+        if wrong.any():
+            raise ValueError(
+                "y: expected finite numbers where observed, got NaN or infinity in "
+                f"{wrong.reshape(len(wrong), -1).any(axis=1).sum()} of {len(wrong)} data sets."
+            )
+        empty = ~np.any(data.get("summary_mask", True), axis=-1)
+        if np.any(empty):
+            raise ValueError(
+                f"mask: expected an observation in each data set, got none in {empty.sum()}."
+            )
+        return data
 
     def inverse(self, data: dict, **kwargs) -> dict:
         return data
@@ -153,6 +194,7 @@ def make_adapter(model) -> bf.Adapter:
         adapter.append(MapTransform(transforms))
     adapter.concatenate(space.names, into="inference_variables")
     append_observations(adapter, model)
+    adapter.append(Trainable(model.unconstrained_names))
     adapter.keep(["inference_variables", "bounds", *PackObservations.NAMES.values()])
     # BayesFlow learns the split points of `concatenate` from a first, strict pass.
     adapter(model.simulate(2, rng=np.random.default_rng(0), num_obs=model.num_obs[0]))

@@ -14,7 +14,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-__all__ = ["Checkpoint", "load_checkpoint", "load_weights", "save_weights"]
+from ..models.model_choice import ModelChoice
+
+__all__ = ["Checkpoint", "RequireFinite", "load_checkpoint", "load_weights", "save_weights"]
 
 
 def _write(path: Path, arrays: dict, *, compressed: bool = False) -> None:
@@ -71,9 +73,31 @@ def _assign(prefix: str, variables, arrays: dict, path: Path) -> None:
         variable.assign(arrays[key])
 
 
+def _targets(estimator) -> dict[str, str]:
+    """What the networks' numbers are about, which the shapes of weights do not tell."""
+    if isinstance(estimator.model, ModelChoice):
+        targets = list(estimator.model.models)
+    else:
+        space = estimator.model.space
+        targets = [
+            [name, list(space.shapes[name]), constraint.name]
+            for name, constraint in space.constraints.items()
+        ]
+    return {"targets": json.dumps(targets)}
+
+
+def _require_targets(estimator, arrays: dict, path: Path) -> None:
+    """Refuse weights for other parameters, or for others of the models; old files do not tell."""
+    expected = _targets(estimator)["targets"]
+    stored = str(arrays.get("targets", expected))
+    if stored != expected:
+        raise ValueError(f"{path}: expected weights for {expected}, got weights for {stored}.")
+
+
 def save_weights(estimator, path) -> None:
     """Save a built estimator's variables to a compressed ``.npz`` file, atomically."""
-    _write(Path(path), _variables("weights", estimator.weights), compressed=True)
+    arrays = _variables("weights", estimator.weights) | _targets(estimator)
+    _write(Path(path), arrays, compressed=True)
 
 
 def load_weights(estimator, path) -> None:
@@ -84,19 +108,48 @@ def load_weights(estimator, path) -> None:
     FileNotFoundError
         If there is no file.
     ValueError
-        If the file is corrupted or belongs to another architecture; nothing is changed then.
+        If the file is corrupted or belongs to another architecture, or to a model with other
+        parameters or another order of them (or of the models that are compared); nothing is
+        changed then.
     """
-    _assign("weights", estimator.weights, _read(path), Path(path))
-
-
-def load_checkpoint(estimator, optimizer, path) -> tuple[int, dict]:
-    """Restore estimator and optimizer; return finished epochs and the history {name: list}."""
     arrays = _read(path)
+    _require_targets(estimator, arrays, Path(path))
+    _assign("weights", estimator.weights, arrays, Path(path))
+
+
+def load_checkpoint(estimator, optimizer, path) -> tuple[int, dict, int]:
+    """Restore estimator and optimizer.
+
+    Returns
+    -------
+    epochs : int
+        How many are finished.
+    history : dict of str to list
+        Their losses.
+    num_fits : int
+        Finished calls of ``fit_*`` before this one.
+    """
+    arrays = _read(path)
+    _require_targets(estimator, arrays, Path(path))
     optimizer.build(estimator.trainable_variables)
     _assign("weights", estimator.weights, arrays, Path(path))
     _assign("generators", _generators(estimator), arrays, Path(path))
     _assign("optimizer", optimizer.variables, arrays, Path(path))
-    return int(arrays["epoch"]), json.loads(str(arrays["history"]))
+    history = json.loads(str(arrays["history"]))
+    return int(arrays["epoch"]), history, int(arrays.get("num_fits", 0))
+
+
+class RequireFinite(keras.callbacks.Callback):
+    """Stop a training whose loss is not a number, before a `Checkpoint` is overwritten by it."""
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        wrong = {name: value for name, value in (logs or {}).items() if not np.isfinite(value)}
+        if wrong:
+            raise FloatingPointError(
+                f"training: expected finite losses, got {wrong} in epoch {epoch + 1}. The networks "
+                "are of no use now. A lower initial_learning_rate may help; where there is a "
+                "checkpoint, it is that of an epoch before."
+            )
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -107,13 +160,15 @@ class Checkpoint(keras.callbacks.Callback):
     path : path
     history : dict
         Losses of epochs that were finished before, {name: list}.
+    num_fits : int
+        See `load_checkpoint`.
     every : int
         Write after every so many epochs; the last is always written.
     """
 
-    def __init__(self, path, history: dict, *, every: int = 1):
+    def __init__(self, path, history: dict, *, num_fits: int = 0, every: int = 1):
         super().__init__()
-        self.path, self.every = Path(path), every
+        self.path, self.num_fits, self.every = Path(path), num_fits, every
         self.history = {name: list(values) for name, values in history.items()}
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
@@ -121,8 +176,12 @@ class Checkpoint(keras.callbacks.Callback):
             self.history.setdefault(name, []).append(float(value))
         last = epoch + 1 == self.params.get("epochs")
         if last or (epoch + 1) % self.every == 0:
-            arrays = _variables("weights", self.model.weights)
+            arrays = _variables("weights", self.model.weights) | _targets(self.model)
             arrays |= _variables("generators", _generators(self.model))
             arrays |= _variables("optimizer", self.model.optimizer.variables)
-            arrays |= {"epoch": epoch + 1, "history": json.dumps(self.history)}
+            arrays |= {
+                "epoch": epoch + 1,
+                "history": json.dumps(self.history),
+                "num_fits": self.num_fits,
+            }
             _write(self.path, arrays)

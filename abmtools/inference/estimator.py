@@ -172,15 +172,14 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         observed = keras.ops.sum(mask, axis=-1)
         exchangeable = self.model.structure.exchangeable
         if stage == "training" and exchangeable and (self.num_scored or size) < size:
-            chosen = self._choose(keras.ops.cast(keras.ops.min(observed), "int32"))
-            observations = keras.ops.take(observations, chosen, axis=1)
-            z = keras.ops.take(z, chosen, axis=1)
-            mask = keras.ops.take(mask, chosen, axis=1)
+            chosen, is_new = self._choose(mask)
+            observations, z, mask = (_take(x, chosen) for x in (observations, z, mask))
+            mask = mask * is_new
         scores = self.scores(observations, u, parameters, stage=stage)
         log_prob = self.model.structure.log_prob(z, scores, parameters, mask)
-        scored = keras.ops.maximum(keras.ops.mean(keras.ops.sum(mask, axis=-1)), 1.0)
-        per_observation = -keras.ops.mean(log_prob) / scored
-        return per_observation * keras.ops.mean(observed), per_observation
+        scored = keras.ops.maximum(keras.ops.sum(mask, axis=-1), 1.0)
+        per_dataset = -keras.ops.mean(log_prob * observed / scored)
+        return per_dataset, per_dataset / keras.ops.maximum(keras.ops.mean(observed), 1.0)
 
     def _sequence_loss(self, u, parameters, observations, z, mask, *, stage: str):
         """Cross-entropies of filtering and smoothing, at every observed time point."""
@@ -199,11 +198,20 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         per_observation = -total / (2 * keras.ops.maximum(observed, 1.0))
         return per_observation * observed / observations.shape[0], per_observation
 
-    def _choose(self, size):
-        """Indices of `num_scored` consecutive observations among the first `size`, cyclically."""
+    def _choose(self, mask):
+        """`num_scored` observed ones of each data set: indices, and whether each is a new one.
+
+        Cyclically, from a random one on; where there are fewer, the first ones come again.
+        """
+        observed = keras.ops.sum(mask, axis=-1, keepdims=True)
+        observed = keras.ops.maximum(keras.ops.cast(observed, "int32"), 1)
+        missing = keras.ops.cast(mask == 0, "int32")
+        order = keras.ops.argsort(missing, axis=-1)  # keeps the order of the observed ones
+        steps = keras.ops.arange(self.num_scored, dtype="int32")[None]
         start = keras.random.uniform((), seed=self.seed_generator)
-        start = keras.ops.cast(start * keras.ops.cast(size, "float32"), "int32")
-        return (start + keras.ops.arange(self.num_scored)) % size
+        start = keras.ops.cast(start * keras.ops.cast(observed, "float32"), "int32")
+        chosen = keras.ops.take_along_axis(order, (start + steps) % observed, axis=1)
+        return chosen, keras.ops.cast(steps < observed, mask.dtype)
 
     def scores(self, observations, u, parameters, *, stage: str = "inference"):
         """Scores f_k(y_i, theta) for one parameter vector (B, D) per data set: (B, N, K)."""
@@ -407,6 +415,12 @@ def _is_far(standardized: np.ndarray) -> np.ndarray:
     """Whether draws (..., D) are far outside the prior, or not numbers at all; (...)."""
     with np.errstate(invalid="ignore"):
         return ~np.all(np.abs(standardized) < FAR, axis=-1)
+
+
+def _take(x, chosen):
+    """Of x, (B, N, ...), the observations with indices (B, M)."""
+    chosen = keras.ops.reshape(chosen, (*chosen.shape, *(1 for _ in x.shape[2:])))
+    return keras.ops.take_along_axis(x, chosen, axis=1)
 
 
 def _restore(model, networks: dict, num_scored: int | None, weights: list) -> MixtureEstimator:

@@ -22,12 +22,12 @@ import warnings
 from collections.abc import Mapping
 
 import bayesflow as bf
-import keras
 import numpy as np
 
 from ..models.model_choice import ModelChoice
 from ..networks import ObservationEncoder, SequenceSummary, SetSummary
-from .adapter import append_observations
+from ..seeds import check_seed, seed_keras
+from .comparison_estimator import ComparisonEstimator
 from .comparison_posterior import ComparisonPosterior
 from .dataset import ModelSimulator
 from .estimator import without_gradients
@@ -66,7 +66,8 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
     Raises
     ------
     TypeError, ValueError
-        See `ModelChoice`; if a workflow has no model or another one.
+        See `ModelChoice`; if a workflow has no model or another one, or the seed is no
+        non-negative integer.
 
     Examples
     --------
@@ -100,8 +101,7 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
         self.model = ModelChoice(models, prior)
         seeds = self._make_seeds(seed)
         self.workflows = self._make_workflows(workflows or {}, seeds[1:])
-        if seed is not None:
-            keras.utils.set_random_seed(seeds[0])
+        seed_keras(seeds[0])
         self._init_training(
             seeds[0],
             initial_learning_rate=initial_learning_rate,
@@ -111,11 +111,10 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
         )
         self.simulator = ModelSimulator(self.model, (self.seed, 0, 0, 1))
         self.model_names = [str(name) for name in self.models]
-        self.estimator = bf.estimators.ModelComparisonEstimator(
+        self.estimator = ComparisonEstimator(
+            self.model,
             inference_network=_make_classifier(),
             summary_network=summary_network or self._make_summary(),
-            adapter=make_comparison_adapter(self.model),
-            standardize=None,  # the encoder standardizes
         )
         batch = self.model.simulate(NUM_ADAPT, rng=np.random.default_rng((self.seed, 0, 0, 2)))
         batch = self.adapter(batch)
@@ -143,7 +142,8 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
         size = len(self.models) + 1
         if seed is None:
             return [None] * size
-        return [int(x) for x in np.random.SeedSequence(seed).generate_state(size)]
+        states = np.random.SeedSequence(check_seed(seed)).generate_state(size)
+        return [int(x) for x in states]
 
     def _make_workflows(self, ready: Mapping, seeds: list) -> dict:
         unknown = set(ready) - set(self.models)
@@ -286,13 +286,6 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
             posteriors=posteriors,
             prior=self.prior,
         )
-
-
-def make_comparison_adapter(choice: ModelChoice) -> bf.Adapter:
-    """The BayesFlow adapter of a `ModelChoice`: data as for its models, model as target."""
-    adapter = bf.Adapter().rename("model_indices", "inference_variables")
-    append_observations(adapter, choice.first)
-    return adapter.keep(["inference_variables", "summary_variables", "summary_mask"])
 
 
 def _make_classifier() -> bf.networks.ScoringRuleNetwork:

@@ -15,8 +15,6 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-import keras
-
 from ..models import (
     EvidenceAccumulationHMM,
     GaussianHMM,
@@ -25,6 +23,7 @@ from ..models import (
     LeakyAccumulatorHMM,
 )
 from ..networks import EmissionScorer, ObservationEncoder, SequenceSummary, SetSummary
+from ..seeds import seed_keras
 from .checkpoint import load_weights
 from .model_comparison import MixtureComparisonWorkflow
 from .workflow import MixtureWorkflow, default_flow
@@ -73,9 +72,7 @@ def _speeded_decisions(
     model, *, summary: dict | None = None, flow: dict | None = None, **kwargs
 ) -> MixtureWorkflow:
     """The non-decision time moves all response times, so the scorer has joint features."""
-    seed = kwargs.get("seed")
-    if seed is not None:  # the scorer and the summary draw their initializers' seeds here
-        keras.utils.set_random_seed(seed)
+    seed_keras(kwargs.get("seed"))  # the scorer and the summary draw their initializers' seeds here
     encoder = ObservationEncoder(squares=False)
     return MixtureWorkflow(
         model,
@@ -92,8 +89,7 @@ def speeded_comparison(*, seed: int | None = None) -> MixtureComparisonWorkflow:
     The comparison is untrained; the networks for the parameters are those that ship.
     """
     workflows = {"wald": load_pretrained("evidence_hmm"), "leaky": load_pretrained("lca_hmm")}
-    if seed is not None:
-        keras.utils.set_random_seed(seed)
+    seed_keras(seed)
     return MixtureComparisonWorkflow(
         {name: workflow.model for name, workflow in workflows.items()},
         workflows=workflows,
@@ -113,8 +109,7 @@ def component_count(*, seed: int | None = None) -> MixtureComparisonWorkflow:
         size: _location_mixture(model, own_seed)
         for (size, model), own_seed in zip(models.items(), seeds, strict=True)
     }
-    if seed is not None:
-        keras.utils.set_random_seed(seed)
+    seed_keras(seed)
     summary_network = SetSummary(ObservationEncoder(), summary_dim=40)
     return MixtureComparisonWorkflow(
         models, workflows=workflows, summary_network=summary_network, seed=seed
@@ -123,8 +118,7 @@ def component_count(*, seed: int | None = None) -> MixtureComparisonWorkflow:
 
 def _location_mixture(model, seed: int | None) -> MixtureWorkflow:
     """One component has nothing to assign, and a posterior near a normal one."""
-    if seed is not None:
-        keras.utils.set_random_seed(seed)
+    seed_keras(seed)
     single = model.num_components == 1
     return MixtureWorkflow(
         model,

@@ -11,6 +11,7 @@ import functools
 import numpy as np
 
 from ..jobs import run_jobs
+from ..seeds import check_seed
 from .padding import pad
 
 __all__ = ["make_blocks", "simulate_datasets"]
@@ -54,8 +55,8 @@ def simulate_datasets(
 
     Raises
     ------
-    ValueError
-        If num_datasets or block_size is no positive integer.
+    TypeError, ValueError
+        If num_datasets or block_size is no positive integer, or the seed no non-negative one.
     JobsError
         If some blocks failed for good.
 
@@ -69,7 +70,7 @@ def simulate_datasets(
     """
     blocks = make_blocks(num_datasets, block_size)
     jobs = {"executor": executor, "retries": retries, "progress": progress}
-    simulate = functools.partial(_simulate, model, seed, sizes)
+    simulate = functools.partial(_simulate, model, check_seed(seed), sizes)
     blocks = run_jobs(simulate, blocks, **jobs, what="simulation")
     return _stack(blocks, replicates=model.num_reps is not None)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, RequireFinite, load_checkpoint
 from .dataset import EpochCounter, SeededDataset
 
 __all__ = ["SeededTraining"]
@@ -31,6 +31,10 @@ class SeededTraining:
         self, seed: int, *, initial_learning_rate, optimizer, checkpoint, checkpoint_every
     ) -> None:
         """What comes before the first fit."""
+        if not (isinstance(checkpoint_every, int | np.integer) and checkpoint_every >= 1):
+            raise ValueError(
+                f"checkpoint_every: expected a positive integer, got {checkpoint_every!r}."
+            )
         self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._init_optimizer(initial_learning_rate, optimizer)
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
@@ -89,7 +93,7 @@ class SeededTraining:
             batch_size=batch_size,
             num_batches=num_batches_per_epoch,
             adapter=self.adapter,
-            seed=self.seed + self.num_fits,
+            seed=self.seed,
             pad=keras.backend.backend() == "jax" if pad is None else pad,
             augmentations=kwargs.pop("augmentations", None),
             executor=executor,
@@ -104,20 +108,29 @@ class SeededTraining:
     def _fit(
         self, dataset, epochs, strategy, keep_optimizer, validation_data, *, resume=False, **kwargs
     ):
-        callbacks = list(kwargs.pop("callbacks", None) or [])
+        callbacks = [RequireFinite(), *(kwargs.pop("callbacks", None) or [])]
         first = 0
         if resume and self.checkpoint is not None and self.checkpoint.exists():
             optimizer = self.build_optimizer(epochs, dataset.num_batches, strategy=strategy)
-            first, self.losses = load_checkpoint(self.estimator, optimizer, self.checkpoint)
+            first, self.losses, self.num_fits = load_checkpoint(
+                self.estimator, optimizer, self.checkpoint
+            )
         elif resume and self.checkpoint is None:
             raise ValueError("resume: expected a workflow with a checkpoint file, got none.")
         else:
             self.losses = {}
         if isinstance(dataset, SeededDataset):
+            dataset.seed = self.seed + self.num_fits  # each call has data of its own
             callbacks.append(EpochCounter(dataset))
         if self.checkpoint is not None:
-            every = self.checkpoint_every
-            callbacks.append(Checkpoint(self.checkpoint, self.losses, every=every))
+            callbacks.append(
+                Checkpoint(
+                    self.checkpoint,
+                    self.losses,
+                    num_fits=self.num_fits,
+                    every=self.checkpoint_every,
+                )
+            )
         history = super()._fit(
             dataset, epochs, strategy, keep_optimizer, validation_data,
             callbacks=callbacks, initial_epoch=first, **kwargs,

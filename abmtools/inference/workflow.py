@@ -6,6 +6,7 @@ can be passed in.
 """
 
 import warnings
+from typing import Never
 
 import bayesflow as bf
 import keras
@@ -19,6 +20,7 @@ from ..networks import (
     SequenceSummary,
     SetSummary,
 )
+from ..seeds import fold_seed, seed_keras
 from .adapter import make_adapter
 from .dataset import ModelSimulator
 from .estimator import MixtureEstimator
@@ -67,11 +69,17 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
     checkpoint_every : int
         Epochs between writes.
     seed : int, optional
-        Makes initial weights, training data and training repeatable on one machine. Keras'
-        initializers know only the global seed, so this sets it
+        Makes initial weights, training data and training repeatable on one machine; not negative.
+        Keras' initializers know only the global seed, so this sets it
         (``keras.utils.set_random_seed``); without a seed nothing global is touched. Networks that
         are passed in have drawn their initializers' seeds already: call
         ``keras.utils.set_random_seed`` before making them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If networks do not go together or with the model, the model's simulations are not what it
+        accepts, checkpoint_every is no positive integer, or the seed no non-negative one.
 
     Examples
     --------
@@ -101,8 +109,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         seed: int | None = None,
     ):
         # bf.BasicWorkflow.__init__ builds an estimator of its own kind; this sets the same state.
-        if seed is not None:
-            keras.utils.set_random_seed(seed)
+        seed_keras(seed)
         self._init_training(
             seed,
             initial_learning_rate=initial_learning_rate,
@@ -159,7 +166,9 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
     def _build(self) -> None:
         """Build the networks and adapt them to a first simulation."""
         rng = np.random.default_rng((self.seed, 0, 0, 2))
-        batch = self.adapter(self.model.simulate(NUM_ADAPT, rng=rng))
+        simulated = self.model.simulate(NUM_ADAPT, rng=rng)
+        self.model.check_simulated(simulated)
+        batch = self.adapter(simulated)
         self.estimator.build_from_data(batch)
         self.estimator.summary_network.adapt(batch["summary_variables"], batch.get("summary_mask"))
 
@@ -167,6 +176,27 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
     def weights(self) -> list:
         """All variables of the networks, for `abmtools.inference.checkpoint.save_weights`."""
         return self.estimator.weights
+
+    def fit_offline(self, data, *args, **kwargs):
+        """Train on data sets that were simulated before, as `bayesflow.BasicWorkflow.fit_offline`.
+
+        Parameters
+        ----------
+        data : dict
+            What `simulate_datasets` or the model's ``simulate`` returns; checked once.
+        *args, **kwargs
+            ``epochs``, ``batch_size``, ``validation_data``, ``resume`` and others.
+
+        Returns
+        -------
+        keras.callbacks.History
+
+        Raises
+        ------
+        TypeError, ValueError
+            See `MixtureModel.check_simulated`.
+        """
+        return super().fit_offline(self.model.check_simulated(data), *args, **kwargs)
 
     # --- inference -------------------------------------------------------------------------
 
@@ -195,7 +225,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
             ``{"y": ...}`` and masks, for one data set or a batch; see `MixtureModel.check_data`.
         num_samples : int
         seed : int, optional
-            Makes the draws repeatable.
+            Makes the draws repeatable; not negative.
         batch_size : int, optional
             Data sets at a time; by default as many as keep activations in cache.
 
@@ -206,7 +236,8 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         Raises
         ------
         ValueError, TypeError
-            For bad data, see `MixtureModel.check_data`, or if num_samples < 1.
+            For bad data, see `MixtureModel.check_data`, or if num_samples < 1 or the seed is no
+            non-negative integer.
 
         Warns
         -----
@@ -220,7 +251,8 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         data = self.model.check_data(conditions)
         warn_if_outside(self.model, data)
         blocks = _blocks(data, batch_size or datasets_at_once(data, ROWS_PER_BATCH, num_samples))
-        seed = None if seed is None else keras.random.SeedGenerator(int(seed))
+        if seed is not None:
+            seed = keras.random.SeedGenerator(fold_seed(seed))
         draw = self.estimator.sample_unconstrained
         draws = np.concatenate([draw(_take(data, rows), num_samples, seed=seed) for rows in blocks])
         return MixturePosterior(
@@ -271,9 +303,13 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         """Amortized p(z_i = k | y, theta), (B, S, N, K), at parameters {name: (B, S, ...)}.
 
         For a chain this is smoothing.
+
+        Raises
+        ------
+        ValueError
+            For bad data or parameters, see `MixtureModel.check_data` and `check_draws`.
         """
-        data = self.model.check_data(data)
-        return self._indicators(data, self.model.unconstrain(parameters, data))["membership"]
+        return self._indicators(*self._checked(data, parameters))["membership"]
 
     def filtering(self, data, parameters) -> np.ndarray:
         """Amortized p(z_t = k | y_{1:t}, theta), (B, S, T, K), at parameters {name: (B, S, ...)}.
@@ -281,12 +317,11 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         Raises
         ------
         ValueError
-            If the model's observations have no order.
+            If the model's observations have no order, and as in `membership`.
         """
         if self.model.structure.exchangeable:
             raise ValueError(f"filtering: the observations of {self.model.name} have no order.")
-        data = self.model.check_data(data)
-        return self._indicators(data, self.model.unconstrain(parameters, data))["filtering"]
+        return self._indicators(*self._checked(data, parameters))["filtering"]
 
     def scores(self, data, parameters) -> np.ndarray:
         """Learned scores f_k(y_i, theta), (B, S, N, K), at parameters {name: (B, S, ...)}.
@@ -297,18 +332,37 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         Raises
         ------
         ValueError
-            If a sequence classifier takes the place of a scorer.
+            If a sequence classifier takes the place of a scorer, and as in `membership`.
         """
         if self.estimator.emission_scorer is None:
             raise ValueError("scores: the networks have a sequence classifier and no scorer.")
-        data = self.model.check_data(data)
-        u = self.model.unconstrain(parameters, data)
+        data, u = self._checked(data, parameters)
         per_dataset = u.shape[1] * data["y"].shape[1]
         blocks = _blocks(data, datasets_at_once(data, PROBABILITIES_AT_ONCE, per_dataset))
         scores = self.estimator.emission_scores
         return np.concatenate(
             run_in_threads(lambda rows: scores(_take(data, rows), u[rows]), blocks)
         )
+
+    def _checked(self, data, parameters) -> tuple[dict, np.ndarray]:
+        """Checked data, and u, (B, S, D), of checked parameters {name: (B, S, ...)}."""
+        data = self.model.check_data(data)
+        parameters = self.model.check_draws(parameters, len(data["y"]))
+        return data, self.model.unconstrain(parameters, data)
+
+    # --- what BayesFlow's workflows have, and this one has under another name ---------------
+
+    def estimate(self, *args, **kwargs) -> Never:
+        """Not supported: the networks give draws, whose `MixturePosterior.mean` is an estimate."""
+        raise NotImplementedError(
+            "estimate: this workflow has no point estimates. Use sample() and the posterior's "
+            "mean(), std() or quantile()."
+        )
+
+    @staticmethod
+    def samples_to_data_frame(samples) -> Never:
+        """Not supported: a posterior has a table of its own, `MixturePosterior.to_pandas`."""
+        raise NotImplementedError("samples_to_data_frame: use the posterior's to_pandas().")
 
 
 def datasets_at_once(data: dict, limit: float = np.inf, per_dataset: int = 1) -> int:

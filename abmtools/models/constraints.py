@@ -29,14 +29,16 @@ The elementwise ones are BayesFlow's own adapter transforms. `StickBreaking` is 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
 from bayesflow.adapters.transforms import Constrain
 from bayesflow.adapters.transforms.elementwise_transform import ElementwiseTransform
-from bayesflow.utils.serialization import serializable, serialize
+from bayesflow.utils.serialization import deserialize, serializable, serialize
 
 __all__ = [
+    "Bounded",
     "Constraint",
     "Ordered",
     "PositiveOrdered",
@@ -49,6 +51,14 @@ __all__ = [
     "simplex",
     "unconstrained",
 ]
+
+
+@serializable("abmtools.models")
+class Bounded(Constrain):
+    """BayesFlow's `Constrain`, pickled by its bounds because pickle refuses its local functions."""
+
+    def __reduce__(self):
+        return deserialize, (serialize(self),)
 
 
 @serializable("abmtools.models")
@@ -113,7 +123,8 @@ class StickBreaking(ElementwiseTransform):
         return keras.ops.log(data[..., :-1]) - keras.ops.log(rest) + offset
 
     def inverse(self, data, **kwargs):
-        v = keras.ops.convert_to_tensor(data) - _log_sticks_left(data)
+        data = keras.ops.convert_to_tensor(data)  # in JAX's precision, where that is float32
+        v = data - _log_sticks_left(data)
         whole = keras.ops.sum(keras.ops.zeros_like(v), axis=-1, keepdims=True)  # also where K = 1
         left = [whole, _cumulative(keras.ops.log_sigmoid(-v))]
         left = keras.ops.concatenate(left, axis=-1)
@@ -198,7 +209,7 @@ class Constraint:
         """``log |du / dx|`` of each event, shape x.shape[:-event_ndim]."""
         if self.transform is None:
             return keras.ops.zeros_like(x)
-        return self.transform.ldj(x)
+        return self.transform.ldj(keras.ops.convert_to_tensor(x))
 
 
 def _first(x: np.ndarray, constraint: Constraint) -> str:
@@ -206,6 +217,29 @@ def _first(x: np.ndarray, constraint: Constraint) -> str:
     bad = ~np.asarray(constraint.inside(x))
     events = x.reshape(bad.size, *x.shape[x.ndim - constraint.event_ndim :])
     return np.array2string(events[bad.ravel()][0], precision=6)
+
+
+# What constraints test. Functions with a name, because pickle knows no others.
+
+
+def _is_positive(x: np.ndarray) -> np.ndarray:
+    return x > 0
+
+
+def _is_between(lower: float, upper: float, x: np.ndarray) -> np.ndarray:
+    return (lower < x) & (x < upper)
+
+
+def _is_simplex(x: np.ndarray) -> np.ndarray:
+    return np.all(x > 0, axis=-1) & (np.abs(np.sum(x, axis=-1) - 1) < 1e-5)
+
+
+def _is_increasing(x: np.ndarray) -> np.ndarray:
+    return np.all(np.diff(x, axis=-1) > 0, axis=-1)
+
+
+def _is_positive_increasing(x: np.ndarray) -> np.ndarray:
+    return np.all(np.diff(x, axis=-1, prepend=0.0) > 0, axis=-1)
 
 
 def interval(lower: float, upper: float) -> Constraint:
@@ -220,10 +254,10 @@ def interval(lower: float, upper: float) -> Constraint:
         raise ValueError(f"interval: expected finite lower < upper, got ({lower}, {upper}).")
     return Constraint(
         name=f"interval({lower}, {upper})",
-        transform=Constrain(lower=float(lower), upper=float(upper), inclusive="none"),
+        transform=Bounded(lower=float(lower), upper=float(upper), inclusive="none"),
         event_ndim=0,
         lost=0,
-        inside=lambda x: (lower < x) & (x < upper),
+        inside=partial(_is_between, lower, upper),
         requirement=f"values strictly between {lower} and {upper}",
     )
 
@@ -246,10 +280,10 @@ def below(bound: Callable) -> Constraint:
         raise TypeError(f"bound: expected a function of the data, got {type(bound).__name__}.")
     return Constraint(
         name="below",
-        transform=Constrain(lower=0.0, upper=1.0, inclusive="none"),
+        transform=Bounded(lower=0.0, upper=1.0, inclusive="none"),
         event_ndim=0,
         lost=0,
-        inside=lambda x: x > 0,
+        inside=_is_positive,
         requirement="positive values",
         bound=bound,
     )
@@ -259,10 +293,10 @@ unconstrained = Constraint("unconstrained", None, 0, 0, np.isfinite, "finite num
 
 positive = Constraint(
     name="positive",
-    transform=Constrain(lower=0.0, method="exp", inclusive="none"),
+    transform=Bounded(lower=0.0, method="exp", inclusive="none"),
     event_ndim=0,
     lost=0,
-    inside=lambda x: x > 0,
+    inside=_is_positive,
     requirement="positive values",
 )
 
@@ -271,7 +305,7 @@ simplex = Constraint(
     transform=StickBreaking(),
     event_ndim=1,
     lost=1,
-    inside=lambda x: np.all(x > 0, axis=-1) & (np.abs(np.sum(x, axis=-1) - 1) < 1e-5),
+    inside=_is_simplex,
     requirement="positive values that sum to one along the last axis",
 )
 
@@ -280,7 +314,7 @@ ordered = Constraint(
     transform=Ordered(),
     event_ndim=1,
     lost=0,
-    inside=lambda x: np.all(np.diff(x, axis=-1) > 0, axis=-1),
+    inside=_is_increasing,
     requirement="values that increase strictly along the last axis",
 )
 
@@ -289,6 +323,6 @@ positive_ordered = Constraint(
     transform=PositiveOrdered(),
     event_ndim=1,
     lost=0,
-    inside=lambda x: np.all(np.diff(x, axis=-1, prepend=0.0) > 0, axis=-1),
+    inside=_is_positive_increasing,
     requirement="positive values that increase strictly along the last axis",
 )

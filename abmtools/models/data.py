@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ObservedData"]
+__all__ = ["ObservedData", "require_truth", "zero_masked"]
 
 KEYS = ("y", "mask", "replicate_mask")
 
@@ -27,16 +27,23 @@ class ObservedData:
 
     model: object
 
-    def check(self, data: Mapping) -> dict[str, np.ndarray]:
+    def check(self, data: Mapping, *, may_be_empty: bool = False) -> dict[str, np.ndarray]:
         """Return validated arrays with a batch axis.
+
+        Parameters
+        ----------
+        data : mapping
+        may_be_empty : bool
+            Whether all observations of a data set may be missing, as simulated ones are by chance.
 
         Raises
         ------
         TypeError
             If data is not a mapping.
         ValueError
-            If a key is unknown, "y" is missing, of the wrong rank, empty or not finite where
-            observed, a mask has the wrong shape, or a data set has no observation at all.
+            If a key is unknown, "y" is missing, no array of real numbers, of the wrong rank, empty
+            or not finite where observed, a mask has the wrong shape, an array has a mask of its
+            own, or a data set has no observation at all.
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"data: expected a dictionary with key 'y', got {type(data).__name__}.")
@@ -47,10 +54,9 @@ class ObservedData:
                 f"data: expected the key 'y' and possibly 'mask' or 'replicate_mask', "
                 f"got {sorted(data)}."
             )
-        try:
-            y = np.asarray(data["y"], dtype="float64")
-        except ValueError as error:
-            raise ValueError(f"data['y']: expected an array of numbers: {error}") from error
+        for key in KEYS:
+            _refuse_masked_array(data.get(key), key)
+        y = _as_numbers(data["y"])
         single = y.ndim == self.rank - 1
         checked = {
             key: np.asarray(data[key])[None] if single else np.asarray(data[key])
@@ -61,7 +67,7 @@ class ObservedData:
         for key in KEYS[1:]:
             if key in checked:
                 checked[key] = self._check_mask(checked[key], key, checked["y"].shape)
-        return self._check_observed(checked)
+        return self._check_observed(checked, may_be_empty=may_be_empty)
 
     @property
     def rank(self) -> int:
@@ -93,19 +99,13 @@ class ObservedData:
             raise ValueError(f"data[{key!r}]: expected booleans (True = observed).")
         return mask.astype(bool)
 
-    def _check_observed(self, data: dict) -> dict:
+    def _check_observed(self, data: dict, *, may_be_empty: bool) -> dict:
         """Zero what is masked, and refuse data sets with nothing or NaN in them."""
-        y = data["y"]
-        observed = np.ones(y.shape[:2], dtype=bool)
-        if "replicate_mask" in data:
-            observed = data["replicate_mask"].any(axis=2)
-            y = np.where(_expand(data["replicate_mask"], y), y, 0.0)
-        if "mask" in data:
-            observed = observed & data["mask"]
+        zeroed = zero_masked(data)
+        y, observed = zeroed["y"], zeroed.get("mask", np.ones(data["y"].shape[:2], dtype=bool))
         if not observed.all():
             data["mask"] = observed
-            y = np.where(_expand(observed, y), y, 0.0)
-        if not observed.any(axis=1).all():
+        if not (may_be_empty or observed.any(axis=1).all()):
             empty = np.flatnonzero(~observed.any(axis=1))
             raise ValueError(f"data: every observation is masked in data set(s) {empty.tolist()}.")
         if not np.all(np.isfinite(y)):
@@ -115,6 +115,60 @@ class ObservedData:
                 f"index {where}; mark missing values in data['mask']."
             )
         return data | {"y": y}
+
+
+def require_truth(model, simulated) -> None:
+    """Refuse what lacks the true parameters, "z" or "y"."""
+    if not isinstance(simulated, Mapping):
+        raise TypeError(
+            "simulated: expected what model.simulate returns, or a list of that, "
+            f"got {type(simulated).__name__}."
+        )
+    missing = [key for key in (*model.parameter_names, "z", "y") if key not in simulated]
+    if missing:
+        raise ValueError(
+            f"simulated: expected the true parameters, 'z' and 'y', but {missing} "
+            f"is missing from {sorted(simulated)}."
+        )
+
+
+def _refuse_masked_array(values, key: str) -> None:
+    """NumPy would drop the masks of masked arrays, and of those in a list."""
+    parts = values if isinstance(values, list | tuple) else [values]
+    if any(np.ma.isMaskedArray(part) for part in parts):
+        raise ValueError(
+            f"data[{key!r}]: expected an array without a mask of its own, got a masked array; "
+            "say in data['mask'] which observations there are (True = observed)."
+        )
+
+
+def _as_numbers(y) -> np.ndarray:
+    """The array in double precision; NumPy would read text and times as numbers, too."""
+    try:
+        found = np.asarray(y)
+        kind = found.dtype.kind
+        text = kind in "OSU" and any(isinstance(x, str | bytes) for x in found.flat)
+        if text or kind not in "biufO":
+            raise TypeError(f"got {'text' if text else found.dtype}")
+        return np.asarray(y, dtype="float64")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"data['y']: expected an array of numbers: {error}") from error
+
+
+def zero_masked(data: Mapping) -> dict:
+    """Data with zeros where "y" is masked, and "mask" False where no replicate is observed."""
+    if "y" not in data:
+        return dict(data)
+    y, masks = np.asarray(data["y"]), {}
+    if data.get("replicate_mask") is not None:
+        observed = np.asarray(data["replicate_mask"], dtype=bool)
+        y = np.where(_expand(observed, y), y, 0)
+        masks["mask"] = observed.any(axis=2)
+    if data.get("mask") is not None:
+        masks["mask"] = np.asarray(data["mask"], dtype=bool) & masks.get("mask", True)
+    if masks:
+        y = np.where(_expand(masks["mask"], y), y, 0)
+    return {**data, "y": y, **masks}
 
 
 def _expand(mask: np.ndarray, y: np.ndarray) -> np.ndarray:

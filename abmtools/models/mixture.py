@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
-from .data import ObservedData
+from .data import KEYS, ObservedData, require_truth
+from .names import check_names
 from .parameters import ParameterSpace
-from .probe import probe_emission, probe_features, probe_prior
+from .probe import probe_data, probe_emission, probe_features, probe_prior
 
 __all__ = ["MixtureModel"]
 
@@ -27,7 +28,8 @@ class MixtureModel:
     Parameters
     ----------
     prior : callable
-        ``prior(rng, batch_size)`` returns ``{name: (batch_size, ...)}``: scalars or vectors.
+        ``prior(rng, batch_size)`` returns ``{name: (batch_size, ...)}``: scalars or vectors. Some
+        names are taken, such as "y", "draw" and "membership".
     structure : Independent, Markov or Simulated
         How the indicators depend on each other.
     emission : callable
@@ -62,8 +64,8 @@ class MixtureModel:
     Raises
     ------
     TypeError, ValueError
-        If a part is not callable or the prior or emission returns wrong names or shapes; both are
-        called once, with a generator of their own, to find that out.
+        If a part is not callable or the prior or emission returns wrong names, shapes or values;
+        both are called a few times, with a generator of their own, to find that out.
 
     Examples
     --------
@@ -122,7 +124,9 @@ class MixtureModel:
                     f"constraints: expected abmtools.simplex for {name!r}, which holds the "
                     f"structure's probabilities, got {self.space.constraints[name]!r}."
                 )
+        check_names(self)
         self.num_features = probe_emission(self)
+        probe_data(self)
         self.num_dataset_features = probe_features(self)
 
     # --- what the model is made of ---------------------------------------------------------
@@ -214,6 +218,11 @@ class MixtureModel:
         -------
         dict
             Parameters (B, ...), ``"z"`` (B, N) and what the emission returns.
+
+        Raises
+        ------
+        ValueError
+            If num_obs or num_reps is no positive integer, or there are no replicates.
         """
         parameters = self.prior(rng, batch_size)
         return parameters | self.simulate_data(
@@ -249,6 +258,55 @@ class MixtureModel:
             See `ObservedData`.
         """
         return ObservedData(self).check(data)
+
+    def check_simulated(self, simulated: Mapping) -> dict[str, np.ndarray]:
+        """Validate simulated data sets, a batch of them with their truth.
+
+        Returns
+        -------
+        dict
+            Parameters (B, ...), ``"z"`` (B, N), and what `check_data` returns.
+
+        Raises
+        ------
+        TypeError
+            If simulated is not a mapping.
+        ValueError
+            If something is missing, a parameter is outside its constraint, or the data are not
+            what `check_data` takes, or z is not of their shape or not 0, ..., K - 1.
+        """
+        require_truth(self, simulated)
+        parameters = self.space.check({name: simulated[name] for name in self.parameter_names})
+        data = self.check_data({key: simulated[key] for key in KEYS if key in simulated})
+        z, shape = np.asarray(simulated["z"]), data["y"].shape[:2]
+        if z.shape != shape or not np.all(np.isin(z, np.arange(self.num_components))):
+            raise ValueError(
+                f"z: expected indicators 0 to {self.num_components - 1} of shape {shape}, "
+                f"got shape {z.shape} and {np.unique(z)[:5]}."
+            )
+        if _leading(self, parameters) != shape[:1]:
+            raise ValueError(
+                f"parameters: expected one vector for each of {shape[0]} data sets, "
+                f"got {_leading(self, parameters)}."
+            )
+        return parameters | {"z": z.astype("int64")} | data
+
+    def check_draws(self, parameters: Mapping, num_datasets: int) -> dict[str, np.ndarray]:
+        """Validate draws of the parameters, {name: (B, S, ...)}, for B data sets.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is missing, unknown or outside its constraint, or the leading axes are
+            not (B, S) with at least one draw.
+        """
+        checked = self.space.check(parameters)
+        leading = _leading(self, checked)
+        if len(leading) != 2 or leading[0] != num_datasets or not leading[1]:
+            raise ValueError(
+                f"parameters: expected leading axes (B, S) = ({num_datasets}, S), got {leading}."
+            )
+        return checked
 
     def emission_scores(self, data: Mapping, parameters: Mapping) -> np.ndarray:
         """Exact log p(y_i | z_i = k, theta), shape (B, S, N, K); zero where y_i is masked.
@@ -311,7 +369,12 @@ class MixtureModel:
         if self.log_prior is None:
             raise ValueError(f"{self.name} has no log_prior.")
         log_likelihood = self.log_likelihood(data, parameters)  # checks the parameters
-        return np.asarray(self.log_prior(parameters)) + log_likelihood
+        log_prior = np.asarray(self.log_prior(parameters))
+        if log_prior.shape != log_likelihood.shape:
+            raise ValueError(
+                f"log_prior: expected shape (B, S) = {log_likelihood.shape}, got {log_prior.shape}."
+            )
+        return log_prior + log_likelihood
 
 
 def _range(value, argument: str) -> tuple[int, int]:
@@ -328,7 +391,9 @@ def _range(value, argument: str) -> tuple[int, int]:
 def _draw_size(rng, limits: tuple[int, int], value: int | None, argument: str) -> int:
     if value is None:
         return int(rng.integers(limits[0], limits[1] + 1))
-    return _range(value, argument)[0]
+    if not (isinstance(value, int | np.integer) and value >= 1):
+        raise ValueError(f"{argument}: expected one positive integer, got {value!r}.")
+    return int(value)
 
 
 def _leading(model: MixtureModel, parameters: Mapping) -> tuple:

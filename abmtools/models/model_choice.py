@@ -113,8 +113,8 @@ class ModelChoice:
 def _put(data: dict, key: str, rows: np.ndarray, values: np.ndarray, batch_size: int) -> None:
     """Put values into some rows; what no model masks is observed."""
     if key not in data:
-        fill = 0 if key == "y" else True
-        data[key] = np.full((batch_size, *values.shape[1:]), fill, dtype=values.dtype)
+        shape = (batch_size, *values.shape[1:])  # counts of one model may be numbers of another
+        data[key] = np.zeros(shape) if key == "y" else np.ones(shape, dtype=bool)
     data[key][rows] = values
 
 

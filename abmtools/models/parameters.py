@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from .constraints import Constraint, unconstrained
+from .data import zero_masked
 
 __all__ = ["ParameterSpace"]
 
@@ -67,7 +68,8 @@ class ParameterSpace:
                 raise ValueError(
                     f"prior: parameter {name!r} with constraint {constraint.name} must be a "
                     f"{'vector' if constraint.event_ndim else 'scalar or a vector'} per data set, "
-                    f"got event shape {self.shapes[name]}."
+                    f"got event shape {self.shapes[name]}. Of a matrix let each row be a "
+                    "parameter, as in Markov(['row_0', 'row_1'])."
                 )
         self.sizes = {
             name: (shape[0] if shape else 1) - self.constraints[name].lost
@@ -137,7 +139,7 @@ class ParameterSpace:
             return {}
         if data is None:
             raise ValueError(f"data: expected the data set, which bounds {self.bounded}, got None.")
-        found = {}
+        found, data = {}, zero_masked(data)
         for name in self.bounded:
             bound = np.asarray(self.constraints[name].bound(data), dtype="float64")
             if bound.shape != (len(data["y"]),) or not np.all(np.isfinite(bound) & (bound > 0)):

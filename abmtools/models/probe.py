@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["probe_emission", "probe_features", "probe_prior"]
+from .data import KEYS, ObservedData, zero_masked
+
+__all__ = ["probe_data", "probe_emission", "probe_features", "probe_prior"]
 
 
 def probe_prior(prior) -> tuple[dict[str, tuple], dict[str, np.ndarray]]:
@@ -44,6 +46,7 @@ def probe_emission(model) -> int:
         )
     rng = np.random.default_rng(0)
     try:
+        emitted = _emit(model, rng)
         simulated = model.simulate(3, rng=rng, num_obs=model.num_obs[0])
     except (IndexError, KeyError, ValueError) as error:
         raise ValueError(
@@ -51,8 +54,11 @@ def probe_emission(model) -> int:
             f"indicators 0 to {model.num_components - 1}: {error!r}."
         ) from error
     model.space.check({name: simulated[name] for name in model.parameter_names})
-    if "y" not in simulated:
-        raise ValueError(f'emission: expected a key "y", got {sorted(simulated)}.')
+    if "y" not in emitted or set(emitted) - set(KEYS):
+        raise ValueError(
+            'emission: expected the key "y" and possibly "mask" or "replicate_mask", '
+            f"got {sorted(emitted)}."
+        )
     shape = np.shape(simulated["y"])
     base = 2 if model.num_reps is None else 3
     features = shape[base:]
@@ -62,6 +68,27 @@ def probe_emission(model) -> int:
             f"(3, {model.num_obs[0]}, ...), without an axis D of length one, got {shape}."
         )
     return features[0] if features else 1
+
+
+def _emit(model, rng: np.random.Generator) -> Mapping:
+    """What the emission returns on its own: in a simulation, parameters and indicators join it."""
+    parameters, num_obs = model.prior(rng, 3), model.num_obs[0]
+    z = model.structure.sample(rng, parameters, num_obs)
+    num_reps = () if model.num_reps is None else (model.num_reps[0],)
+    emitted = model.emission(rng, parameters, z, *num_reps)
+    if not isinstance(emitted, Mapping):
+        raise TypeError(f"emission: expected a dictionary of arrays, got {type(emitted).__name__}.")
+    return emitted
+
+
+def probe_data(model) -> None:
+    """Refuse simulated data that the model would not accept as observed ones."""
+    simulated = model.simulate(3, rng=np.random.default_rng(0), num_obs=model.num_obs[0])
+    data = {key: simulated[key] for key in KEYS if key in simulated}
+    try:
+        ObservedData(model).check(data, may_be_empty=True)
+    except ValueError as error:
+        raise ValueError(f"emission: it returns bad data, {error}") from error
 
 
 def probe_features(model) -> int:
@@ -75,7 +102,7 @@ def probe_features(model) -> int:
         wrong = "no replicates" if model.num_reps is not None else "observation_features beside it"
         raise ValueError(f"{next(iter(given))}: expected {wrong}.")
     data = model.simulate(3, rng=np.random.default_rng(0), num_obs=model.num_obs[0])
-    sizes = {"dataset_features": 0}
+    data, sizes = zero_masked(data), {"dataset_features": 0}
     for name, function in given.items():
         features = np.asarray(function(data))
         if features.shape[:2] != data["y"].shape[:2] or features.ndim != 3:

@@ -49,10 +49,11 @@ class Markov:
     Parameters
     ----------
     transition : array of shape (K, K), list of K str, str or callable
-        Fixed; or the names of the simplex parameters, (K,), that are its rows; or the name of one
-        parameter, (K, K); or a function of the parameters ``{name: (..., *shape)}`` that returns
-        (..., K, K), written with ``keras.ops``, such as `persistent`. Row j holds the
-        probabilities of what follows state j.
+        Fixed; or the names of the simplex parameters, (K,), that are its rows; or a function of
+        the parameters ``{name: (..., *shape)}`` that returns (..., K, K), written with
+        ``keras.ops``, such as `persistent`; or the name of one parameter, (K, K), for use without
+        a `MixtureModel`, whose parameters are numbers and vectors. Row j holds the probabilities
+        of what follows state j.
     initial : str or array of shape (K,)
         ``"uniform"``, ``"stationary"`` (the distribution that the transitions leave unchanged),
         the name of a simplex parameter, or fixed probabilities.
