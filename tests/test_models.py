@@ -705,12 +705,14 @@ def test_bad_model(parts, error, match):
         lognormal_model(**parts)
 
 
-def test_simulated_data_may_be_missing_by_chance():
+def test_emission_that_masks_whole_data_sets():
     def emission(rng, parameters, z):
         observed = np.arange(len(z))[:, None] + 0 * z > 0
         return {"y": np.where(observed, z, np.nan), "mask": observed}
 
-    assert lognormal_model(emission=emission).num_features == 1
+    match = r"emission: it returns bad data, data: every observation is masked in .* \[0\]"
+    with pytest.raises(ValueError, match=match):
+        lognormal_model(emission=emission)
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))

@@ -49,6 +49,15 @@ def test_notebook_is_in_sync(made, path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_keras_comes_after_what_chooses_its_backend(path):
+    """Else it is TensorFlow, which nobody here has, where no KERAS_BACKEND is set."""
+    cells = nbformat.read(path, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    packages = re.findall(r"^(?:from|import) (keras|abmtools|bayesflow)\b", code, re.MULTILINE)
+    assert not packages or packages[0] != "keras"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_plain(path):
     """Nothing that only MyST reads, and no outputs."""
     notebook = nbformat.read(path, as_version=4)

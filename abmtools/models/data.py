@@ -27,14 +27,8 @@ class ObservedData:
 
     model: object
 
-    def check(self, data: Mapping, *, may_be_empty: bool = False) -> dict[str, np.ndarray]:
+    def check(self, data: Mapping) -> dict[str, np.ndarray]:
         """Return validated arrays with a batch axis.
-
-        Parameters
-        ----------
-        data : mapping
-        may_be_empty : bool
-            Whether all observations of a data set may be missing, as simulated ones are by chance.
 
         Raises
         ------
@@ -67,7 +61,7 @@ class ObservedData:
         for key in KEYS[1:]:
             if key in checked:
                 checked[key] = self._check_mask(checked[key], key, checked["y"].shape)
-        return self._check_observed(checked, may_be_empty=may_be_empty)
+        return self._check_observed(checked)
 
     @property
     def rank(self) -> int:
@@ -99,13 +93,13 @@ class ObservedData:
             raise ValueError(f"data[{key!r}]: expected booleans (True = observed).")
         return mask.astype(bool)
 
-    def _check_observed(self, data: dict, *, may_be_empty: bool) -> dict:
+    def _check_observed(self, data: dict) -> dict:
         """Zero what is masked, and refuse data sets with nothing or NaN in them."""
         zeroed = zero_masked(data)
         y, observed = zeroed["y"], zeroed.get("mask", np.ones(data["y"].shape[:2], dtype=bool))
         if not observed.all():
             data["mask"] = observed
-        if not (may_be_empty or observed.any(axis=1).all()):
+        if not observed.any(axis=1).all():
             empty = np.flatnonzero(~observed.any(axis=1))
             raise ValueError(f"data: every observation is masked in data set(s) {empty.tolist()}.")
         if not np.all(np.isfinite(y)):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .data import KEYS, ObservedData, zero_masked
+from .data import KEYS, zero_masked
 
 __all__ = ["probe_data", "probe_emission", "probe_features", "probe_prior"]
 
@@ -86,7 +86,7 @@ def probe_data(model) -> None:
     simulated = model.simulate(3, rng=np.random.default_rng(0), num_obs=model.num_obs[0])
     data = {key: simulated[key] for key in KEYS if key in simulated}
     try:
-        ObservedData(model).check(data, may_be_empty=True)
+        model.check_data(data)
     except ValueError as error:
         raise ValueError(f"emission: it returns bad data, {error}") from error
 
