@@ -96,6 +96,18 @@ def test_half_of_the_strays_are_what_the_user_makes_of_the_data():
     assert seen[0]["y"].min() > -10
 
 
+def test_emissions_with_masks_of_their_own_are_refused():
+    model = make_transparent_model()
+    emission = model.emission
+
+    def masked(rng, parameters, z):
+        return emission(rng, parameters, z) | {"mask": rng.random(z.shape) < 0.5}
+
+    model.emission = masked
+    with pytest.raises(ValueError, match=r"model: expected an emission without masks, .*'mask'"):
+        simulate_heterogeneous(model, 2, rng=np.random.default_rng(1))
+
+
 def test_strays_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"strays: expected shape \(2, 60\), got \(2,\)"):
         simulate_heterogeneous(

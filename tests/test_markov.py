@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 from abmtools import Independent, Markov, persistent
 from abmtools.structures import chain, recursions
 from abmtools.structures.arithmetic import LOGARITHMS, MIXING, PROBABILITIES
+from abmtools.structures.transitions import stationary
 
 
 @pytest.fixture(autouse=True, params=["steps", "steps apart", "rounds"])
@@ -421,6 +422,38 @@ def test_stationary_distribution(rng):
     np.testing.assert_allclose(to_numpy(absorbing.initial_probabilities({})), [0, 1], atol=1e-12)
     with pytest.raises(ValueError, match="more than one stationary distribution"):
         Markov(np.eye(2), "stationary").initial_probabilities({})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_stationary_distribution_of_sparse_rows(rng, dtype):
+    """Small probabilities are as exact as large ones, and diagonals of one are no traps."""
+    rows = rng.dirichlet(np.full(3, 0.1), (2000, 3))
+    rows = np.maximum(rows, 1e-18)
+    rows[:, 0] = [1.0, 1e-12, 1e-13]
+    pi = to_numpy(stationary(ops.convert_to_tensor(rows.astype(dtype))))
+    # by the spanning trees that lead to each state (the Markov chain tree theorem)
+    a = rows.astype(dtype).astype("longdouble")
+    trees = [
+        a[:, j, i] * a[:, k, i] + a[:, j, k] * a[:, k, i] + a[:, k, j] * a[:, j, i]
+        for i, j, k in ((0, 1, 2), (1, 0, 2), (2, 0, 1))
+    ]
+    exact = np.stack(trees, axis=-1) / np.sum(trees, axis=0)[:, None]
+    np.testing.assert_allclose(
+        pi, exact.astype("float64"), rtol=2e-6 if dtype == "float32" else 1e-13
+    )
+
+
+def test_stationary_distribution_of_one_class_among_others():
+    """Transient states have probability zero, wherever they stand."""
+    a = np.array([[0.2, 0.3, 0.5], [0.0, 0.4, 0.6], [0.0, 0.7, 0.3]])
+    for order in itertools.permutations(range(3)):
+        pi = to_numpy(stationary(ops.convert_to_tensor(a[np.ix_(order, order)])))
+        np.testing.assert_allclose(pi, np.array([0, 7, 6])[list(order)] / 13, atol=1e-12)
+    two_ends = np.array([[1.0, 0.0, 0.0], [0.5, 0.0, 0.5], [0.0, 0.0, 1.0]])
+    for order in itertools.permutations(range(3)):
+        chain_of = ops.convert_to_tensor(two_ends[np.ix_(order, order)])
+        with pytest.raises(ValueError, match="more than one stationary distribution"):
+            stationary(chain_of)
 
 
 def test_number_of_components(rng):

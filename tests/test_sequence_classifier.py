@@ -7,7 +7,7 @@ import torch
 from bayesflow.utils.serialization import deserialize, serialize
 from conftest import to_numpy
 
-from abmtools import Markov
+from abmtools import GaussianHMM, Markov, MixtureWorkflow
 from abmtools.networks.sequence_classifier import SequenceClassifier
 
 OPTIONS = {
@@ -261,6 +261,25 @@ def simulate_chain(rng, batch, num_obs=32):
 def cross_entropy(log_probabilities, z):
     log_probabilities = torch.as_tensor(log_probabilities)
     return -torch.take_along_dim(log_probabilities, torch.tensor(z)[..., None], dim=-1).mean()
+
+
+def test_gaps_are_learned_and_what_lies_outside_is_not(rng):
+    """In a gap the state is known in training, and asked for later; before and after it is not."""
+    model = GaussianHMM(num_obs=12)
+    classifier = SequenceClassifier(2, width=8, rank=4, dilations=(1, 2))
+    workflow = MixtureWorkflow(model, sequence_classifier=classifier, seed=1)
+    data = model.simulate(5, rng=rng)
+    data["mask"] = np.tile((np.arange(12) > 1) & (np.arange(12) < 10), (5, 1))
+    data["mask"][:, 4:7] = False
+
+    def loss(z):
+        batch = workflow.adapter(data | {"z": z})
+        return float(workflow.estimator.compute_metrics(**batch, stage="validation")["loss"])
+
+    for t in range(12):
+        changed = data["z"].copy()
+        changed[:, t] = 1 - changed[:, t]
+        assert (loss(changed) != loss(data["z"])) == (2 <= t < 10), t
 
 
 def test_learns_filtering_and_smoothing_of_a_chain(rng):

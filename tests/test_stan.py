@@ -16,6 +16,7 @@ import xarray
 from scipy.special import logsumexp, softmax
 from scipy.stats import beta, dirichlet, lognorm, norm
 
+from abmtools import Markov
 from abmtools.models import GaussianLocationMixture, GaussianMixture
 from abmtools.stan import StanDiagnosticsWarning, checks, engines, sample
 
@@ -29,6 +30,7 @@ class Structure:
     """Stands in for Independent."""
 
     weights: object = "weights"
+    exchangeable: bool = True
 
 
 @dataclass
@@ -503,6 +505,40 @@ def test_membership_of_another_shape_is_refused(shape):
     model = Model(TOY % (shape, shape), parameter_shapes={"means": (2,)})
     with pytest.raises(ValueError, match=r"'membership' of shape \(3, 2\).*got"):
         sample(model, {"y": np.zeros(3)}, engine="stanli", chains=1)
+
+
+CHAIN = """data { int N; vector[N] y; }
+parameters { vector[2] means; }
+model { means ~ normal(0, 1); }
+generated quantities {
+  matrix[N, 2] membership = rep_matrix(0.5, N, 2);
+  %s
+}"""
+
+
+@pytest.mark.parametrize(
+    ("declaration", "match"),
+    [
+        ("matrix[2, N] filtering = rep_matrix(0.5, 2, N);", r"'filtering' of shape \(3, 2\), also"),
+        ("matrix[1, 2] filtering = rep_matrix(0.5, 1, 2);", r"'filtering' of .* got \(1, 2\)"),
+        ("array[2] int path = {1, 2};", r"'path' of shape \(3,\), also .* got \(2,\)"),
+        ("array[3] int path = {0, 1, 0};", "'path' with states 1 to 2, got 0 to 1"),
+    ],
+    ids=["transposed", "few rows", "short path", "from zero"],
+)
+def test_states_of_another_shape_are_refused(declaration, match):
+    model = Model(CHAIN % declaration, parameter_shapes={"means": (2,)})
+    with pytest.raises(ValueError, match=match):
+        sample(model, {"y": np.zeros(3)}, engine="stanli", chains=1)
+
+
+def test_a_chain_needs_the_membership_of_missing_observations(data):
+    model = Model(
+        TOY % ("N, 2", "N, 2"), parameter_shapes={"means": (2,)}, structure=Markov(np.eye(2))
+    )
+    masked = {"y": np.zeros(3), "mask": np.array([True, False, True])}
+    with pytest.raises(ValueError, match=r"'membership' of shape \(3, 2\), also where .* missing"):
+        sample(model, masked, engine="stanli", chains=1)
 
 
 # --- warnings -----------------------------------------------------------------------------------

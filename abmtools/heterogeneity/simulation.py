@@ -48,8 +48,8 @@ def simulate_heterogeneous(
     Raises
     ------
     ValueError
-        If the spread is not a number from zero on, or strays have another shape than the
-        observations.
+        If the spread is not a number from zero on, strays have another shape than the
+        observations, or the model's emission masks some itself.
     """
     if not (np.isfinite(spread) and spread >= 0):
         raise ValueError(f"spread: expected a number from zero on, got {spread}.")
@@ -63,8 +63,8 @@ def simulate_heterogeneous(
     for _ in range(rng.integers(2, MOST_SOURCES + 1)):
         other = model.prior(rng, batch_size)
         source = _vary(model.space, theta, [other, model.prior(rng, batch_size)], size)
-        near.append(model.emission(rng, source, base["z"], *replicates)["y"])
-        far.append(model.emission(rng, other, base["z"], *replicates)["y"])
+        near.append(_emit(model, rng, source, base["z"], *replicates))
+        far.append(_emit(model, rng, other, base["z"], *replicates))
     chosen = _choose_sources(rng, len(near), base["z"].shape)
     stray = rng.random(base["z"].shape) < share[:, None]
     chosen, stray = (x.reshape(*x.shape, *[1] * (base["y"].ndim - 2)) for x in (chosen, stray))
@@ -77,6 +77,17 @@ def simulate_heterogeneous(
         observed = base["replicate_mask"]
         y = y * observed.reshape(*observed.shape, *[1] * (y.ndim - observed.ndim))
     return {name: values for name, values in base.items() if name in KEYS} | {"y": y}
+
+
+def _emit(model, *arguments) -> np.ndarray:
+    """The emission's "y", if it says of no other number that it is missing."""
+    emitted = model.emission(*arguments)
+    if len(emitted) > 1:
+        raise ValueError(
+            f"model: expected an emission without masks, of which several would be mixed here, got "
+            f"{sorted(emitted)}."
+        )
+    return emitted["y"]
 
 
 def _vary(space: ParameterSpace, theta: dict, others: list[dict], size: np.ndarray) -> dict:

@@ -182,13 +182,13 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         return per_dataset, per_dataset / keras.ops.maximum(keras.ops.mean(observed), 1.0)
 
     def _sequence_loss(self, u, parameters, observations, z, mask, *, stage: str):
-        """Cross-entropies of filtering and smoothing, at every observed time point."""
+        """Cross-entropies of filtering and smoothing, from the first to the last observation."""
         features = self.parameter_features(u, parameters, stage=stage)
         codes = self.codes(observations)
         both = self.sequence_classifier(codes, features[:, None], mask=mask)
         if mask is None:
             mask = keras.ops.ones(observations.shape[:2])
-        weights = keras.ops.cast(mask, u.dtype)
+        weights = _between(keras.ops.cast(mask, u.dtype))
         z = keras.ops.cast(z, "int32")[..., None]
         total = sum(
             keras.ops.sum(weights * keras.ops.take_along_axis(x[:, 0], z, axis=-1)[..., 0])
@@ -415,6 +415,13 @@ def _is_far(standardized: np.ndarray) -> np.ndarray:
     """Whether draws (..., D) are far outside the prior, or not numbers at all; (...)."""
     with np.errstate(invalid="ignore"):
         return ~np.all(np.abs(standardized) < FAR, axis=-1)
+
+
+def _between(mask):
+    """One from the first to the last one of a mask, (B, T), gaps included, and zero elsewhere."""
+    before = keras.ops.cumsum(mask, axis=1)
+    after = keras.ops.sum(mask, axis=1, keepdims=True) - before + mask
+    return keras.ops.cast((before > 0) & (after > 0), mask.dtype)
 
 
 def _take(x, chosen):

@@ -40,7 +40,8 @@ class MixturePosterior:
         Draws on the unconstrained scale.
     membership : array, shape (B, S, N, K)
         p(z_i = k | y, theta_s); in a chain, smoothing. Where an observation is masked, its prior
-        probability given theta_s and, in a chain, the other observations.
+        probability given theta_s and, in a chain, the other observations. Before the first and
+        after the last observation of a sequence, a `SequenceClassifier` has nothing to say.
     log_prob_function : callable, optional
         log q(u | y) of the network that made the draws.
     filtering : array, shape (B, S, T, K), optional

@@ -60,10 +60,17 @@ def to_datatree(fit: Fit, model, data: Mapping[str, np.ndarray], *, attrs: Mappi
     posterior = _parameters(fit, model)
     if "membership" in fit.variables:
         posterior["membership"] = _membership(fit, model, data)
+    num_obs, num_components = len(data["y"]), model.num_components
     if "filtering" in fit.variables:
-        posterior["filtering"] = fit.variables["filtering"]
+        posterior["filtering"] = _variable(fit, "filtering", (num_obs, num_components))
     if "path" in fit.variables:
-        posterior["path"] = fit.variables["path"].astype(int) - 1  # Stan counts from one
+        path = _variable(fit, "path", (num_obs,))
+        if not np.all((path >= 1) & (path <= num_components)):
+            raise ValueError(
+                f"stan_program: expected 'path' with states 1 to {num_components}, "
+                f"got {path.min():.0f} to {path.max():.0f}."
+            )
+        posterior["path"] = path.astype(int) - 1  # Stan counts from one
     return from_dict(
         {
             "posterior": posterior,
@@ -96,11 +103,24 @@ def _parameters(fit: Fit, model) -> dict[str, np.ndarray]:
     return {name: fit.variables[name] for name in model.parameter_names}
 
 
+def _variable(fit: Fit, name: str, shape: tuple) -> np.ndarray:
+    """A variable of one shape, (chains, draws, *shape)."""
+    found = fit.variables[name]
+    if found.shape[2:] != shape:
+        raise ValueError(
+            f"stan_program: expected {name!r} of shape {shape}, also where observations are "
+            f"missing, got {found.shape[2:]}."
+        )
+    return found
+
+
 def _membership(fit: Fit, model, data: Mapping) -> np.ndarray:
     """Membership of all observations, (chains, draws, N, K)."""
     membership = fit.variables["membership"]
     num_obs = len(data["y"])
     observed = data.get("mask", np.ones(num_obs, dtype=bool))
+    if not model.structure.exchangeable:
+        return _variable(fit, "membership", (num_obs, model.num_components))
     rows, *rest = membership.shape[2:]
     if rest != [model.num_components] or rows not in (num_obs, observed.sum()):
         raise ValueError(

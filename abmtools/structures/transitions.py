@@ -7,35 +7,60 @@ from .recursions import is_traced
 
 __all__ = ["persistent", "stationary"]
 
+ABSORBING = 1e-30  # the least probability to leave a state for any other: a number to divide by
+
 
 def stationary(transition):
-    """The distribution pi with pi A = pi, (..., K), of transition matrices A, (..., K, K).
+    r"""The distribution pi with pi A = pi, (..., K), of transition matrices A, (..., K, K).
 
-    It solves pi (I - A + E) = 1 with E all ones, which has one solution exactly if the chain has
-    one recurrent class.
+    State K - 1 is taken out of the chain, whose other states then go to each other also through
+    it,
+
+    .. math:: A_{ij} + A_{i,K-1} \, A_{K-1,j} \; / \sum_{j < K-1} A_{K-1,j} ,
+
+    and so on, until one is left. Backwards the probability of each state follows from those of
+    smaller ones. Nothing is subtracted, so small probabilities are as exact as large ones, and
+    diagonals, which may round to one, are not needed (Grassmann, Taksar & Heyman, 1985).
 
     Raises
     ------
     ValueError
         If there are several stationary distributions.
+
+    References
+    ----------
+    Grassmann, W. K., Taksar, M. I., & Heyman, D. P. (1985). Regenerative analysis and steady state
+    distributions for Markov chains. Operations Research, 33(5), 1107-1116.
     """
-    size = transition.shape[-1]
-    system = ops.eye(size, dtype=transition.dtype) - transition + 1
-    right = ops.ones((*transition.shape[:-1], 1), dtype=transition.dtype)
-    try:
-        solution = ops.solve(ops.swapaxes(system, -1, -2), right)[..., 0]
-    except RuntimeError as error:  # torch: the system is singular
-        raise _no_stationary() from error
-    if not is_traced(solution) and not np.all(ops.convert_to_numpy(ops.abs(solution)) < 1 + 1e-3):
-        raise _no_stationary()
-    return solution
+    if not is_traced(transition):
+        _require_one_class(ops.convert_to_numpy(transition) > 0)
+    entering = []
+    for k in reversed(range(1, transition.shape[-1])):
+        leaving = transition[..., k, :k]
+        total = ops.clip(ops.sum(leaving, axis=-1, keepdims=True), ABSORBING, np.inf)
+        entering.append(transition[..., :k, k] / total)
+        transition = transition[..., :k, :k] + entering[-1][..., None] * leaving[..., None, :]
+    pi = ops.ones_like(transition[..., 0])
+    for column in reversed(entering):
+        pi = ops.concatenate([pi, ops.sum(pi * column, axis=-1, keepdims=True)], axis=-1)
+        pi = pi / ops.sum(pi, axis=-1, keepdims=True)
+    return pi
 
 
-def _no_stationary() -> ValueError:
-    return ValueError(
-        "initial: there is more than one stationary distribution, because the transitions leave "
-        "states that never reach each other."
-    )
+def _require_one_class(possible: np.ndarray) -> None:
+    """Refuse chains, (..., K, K), with states that never reach each other and are never left."""
+    if possible.all():
+        return
+    reached = possible | np.eye(possible.shape[-1], dtype=bool)
+    for _ in range(possible.shape[-1]):
+        reached = reached @ reached
+    back = np.swapaxes(reached, -1, -2)
+    recurrent = np.all(~reached | back, axis=-1)
+    if np.any(recurrent[..., None] & recurrent[..., None, :] & ~reached):
+        raise ValueError(
+            "initial: there is more than one stationary distribution, because the transitions "
+            "leave states that never reach each other."
+        )
 
 
 def persistent(stay):
