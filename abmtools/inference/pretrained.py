@@ -51,23 +51,14 @@ def gaussian_hmm(**kwargs) -> MixtureWorkflow:
 
 
 def evidence_hmm(**kwargs) -> MixtureWorkflow:
-    """The third case study's workflow, untrained; options are those of `MixtureWorkflow`.
-
-    Its networks are larger than the data of the model alone would need: those of people are
-    different, and its posterior is nearer to exact there.
-    """
-    return _speeded_decisions(
-        EvidenceAccumulationHMM(),
-        summary={"summary_dim": 64, "pooled_widths": (192,)},
-        flow={"depth": 6, "width": 96},
-        **kwargs,
-    )
+    """The third case study's workflow, untrained; options are those of `MixtureWorkflow`."""
+    return _speeded_decisions(EvidenceAccumulationHMM(), **kwargs)
 
 
 def lca_hmm(**kwargs) -> MixtureWorkflow:
     """The workflow of its counterpart without a likelihood, untrained; options as above.
 
-    Its posterior has two parameters more, so its summary looks at the data with more heads.
+    Its posterior has two parameters more, so its networks are larger.
     """
     return _speeded_decisions(
         LeakyAccumulatorHMM(),
