@@ -448,7 +448,7 @@ def test_stationary_distribution_of_one_class_among_others():
     a = np.array([[0.2, 0.3, 0.5], [0.0, 0.4, 0.6], [0.0, 0.7, 0.3]])
     for order in itertools.permutations(range(3)):
         pi = to_numpy(stationary(ops.convert_to_tensor(a[np.ix_(order, order)])))
-        np.testing.assert_allclose(pi, np.array([0, 7, 6])[list(order)] / 13, atol=1e-12)
+        np.testing.assert_allclose(pi, np.array([0, 7, 6])[list(order)] / 13, rtol=1e-12)
     two_ends = np.array([[1.0, 0.0, 0.0], [0.5, 0.0, 0.5], [0.0, 0.0, 1.0]])
     for order in itertools.permutations(range(3)):
         chain_of = ops.convert_to_tensor(two_ends[np.ix_(order, order)])

@@ -7,8 +7,6 @@ from .recursions import is_traced
 
 __all__ = ["persistent", "stationary"]
 
-ABSORBING = 1e-30  # the least probability to leave a state for any other: a number to divide by
-
 
 def stationary(transition):
     r"""The distribution pi with pi A = pi, (..., K), of transition matrices A, (..., K, K).
@@ -34,15 +32,20 @@ def stationary(transition):
     """
     if not is_traced(transition):
         _require_one_class(ops.convert_to_numpy(transition) > 0)
-    entering = []
+    removed = []
     for k in reversed(range(1, transition.shape[-1])):
         leaving = transition[..., k, :k]
-        total = ops.clip(ops.sum(leaving, axis=-1, keepdims=True), ABSORBING, np.inf)
-        entering.append(transition[..., :k, k] / total)
-        transition = transition[..., :k, :k] + entering[-1][..., None] * leaving[..., None, :]
+        total = ops.sum(leaving, axis=-1, keepdims=True)
+        is_never_left = total == 0  # so all of the probability will be there
+        entering = transition[..., :k, k] / ops.where(is_never_left, ops.ones_like(total), total)
+        transition = transition[..., :k, :k] + entering[..., None] * leaving[..., None, :]
+        removed.append((entering, is_never_left))
     pi = ops.ones_like(transition[..., 0])
-    for column in reversed(entering):
-        pi = ops.concatenate([pi, ops.sum(pi * column, axis=-1, keepdims=True)], axis=-1)
+    for entering, is_never_left in reversed(removed):
+        last = ops.sum(pi * entering, axis=-1, keepdims=True)
+        last = ops.where(is_never_left, ops.ones_like(last), last)
+        pi = ops.where(is_never_left, ops.zeros_like(pi), pi)
+        pi = ops.concatenate([pi, last], axis=-1)
         pi = pi / ops.sum(pi, axis=-1, keepdims=True)
     return pi
 
