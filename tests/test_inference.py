@@ -809,10 +809,9 @@ def test_parameters_of_other_sequences_and_with_a_bound():
 
 
 def test_what_bayesflow_has_under_another_name(workflow, posterior):
-    with pytest.raises(NotImplementedError, match=r"estimate: .*mean\(\), std\(\) or quantile"):
+    with pytest.raises(AttributeError, match=r"estimate: .*mean\(\), std\(\) or quantile"):
         workflow.estimate(conditions=posterior.data)
-    with pytest.raises(NotImplementedError, match=r"samples_to_data_frame: .*to_pandas\(\)"):
-        workflow.samples_to_data_frame(posterior)
+    assert workflow.samples_to_data_frame(posterior).equals(posterior.to_pandas())
 
 
 # --- the posterior ----------------------------------------------------------------------------

@@ -353,16 +353,16 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
     # --- what BayesFlow's workflows have, and this one has under another name ---------------
 
     def estimate(self, *args, **kwargs) -> Never:
-        """Not supported: the networks give draws, whose `MixturePosterior.mean` is an estimate."""
-        raise NotImplementedError(
+        """An AttributeError: the networks give draws, whose `MixturePosterior.mean` estimates."""
+        raise AttributeError(
             "estimate: this workflow has no point estimates. Use sample() and the posterior's "
             "mean(), std() or quantile()."
         )
 
     @staticmethod
-    def samples_to_data_frame(samples) -> Never:
-        """Not supported: a posterior has a table of its own, `MixturePosterior.to_pandas`."""
-        raise NotImplementedError("samples_to_data_frame: use the posterior's to_pandas().")
+    def samples_to_data_frame(samples: MixturePosterior):
+        """`MixturePosterior.to_pandas`."""
+        return samples.to_pandas()
 
 
 def datasets_at_once(data: dict, limit: float = np.inf, per_dataset: int = 1) -> int:
