@@ -387,10 +387,24 @@ def _num_datasets(budget: dict) -> int:
     return number
 
 
-def _shorten(epochs, factor: float):
-    if isinstance(epochs, dict):
-        return {part: _shorten(number, factor) for part, number in epochs.items()}
-    return max(1, round(epochs / factor))
+def shorten(budget: dict, factor: float) -> dict:
+    """A budget of so many times fewer steps, and of fewer heterogeneous data sets."""
+    epochs = budget["epochs"]
+    parts = epochs if isinstance(epochs, dict) else {"": epochs}
+    fewer = {part: max(1, round(number / factor)) for part, number in parts.items()}
+    # Of one epoch that is still too long, a share.
+    share = min(1, max(parts.values()) / factor)
+    budget = budget | {
+        "epochs": fewer if isinstance(epochs, dict) else fewer[""],
+        "num_batches_per_epoch": max(1, round(share * budget["num_batches_per_epoch"])),
+    }
+    if "heterogeneous" in budget:
+        second = budget["heterogeneous"]
+        budget["heterogeneous"] = second | {
+            "epochs": max(1, round(second["epochs"] / factor)),
+            "num_datasets": max(1, round(second["num_datasets"] / factor)),
+        }
+    return budget
 
 
 def main() -> None:
@@ -418,14 +432,7 @@ def main() -> None:
         (folder / TRAINING).unlink()
         print(json.dumps(card, indent=2))
         return
-    budget = dict(BUDGETS[name])
-    budget["epochs"] = _shorten(budget["epochs"], arguments.shorten)
-    if "heterogeneous" in budget:
-        second = budget["heterogeneous"]
-        shortened = {
-            key: _shorten(second[key], arguments.shorten) for key in ("epochs", "num_datasets")
-        }
-        budget["heterogeneous"] = second | shortened
+    budget = shorten(BUDGETS[name], arguments.shorten)
     checkpoints = Path(os.environ.get("CHECKPOINTS", tempfile.gettempdir()))
     with make_pool(arguments.workers) as executor:
         workflow, results = train(name, checkpoints, budget, executor, arguments.second)

@@ -344,7 +344,7 @@ def test_gradient_of_the_scorer(scorer, rng):
 
 def test_gradient_ignores_masked_observations(kind, rng):
     summary = make_summary(kind)
-    x = torch.tensor(draw(rng, kind), requires_grad=True)
+    x = keras.ops.convert_to_tensor(draw(rng, kind)).requires_grad_()
     mask = np.arange(7) < np.array([7, 1, 4])[:, None]
     with torch.enable_grad():
         (summary(x, mask=mask) ** 2).sum().backward()

@@ -259,8 +259,8 @@ def simulate_chain(rng, batch, num_obs=32):
 
 
 def cross_entropy(log_probabilities, z):
-    log_probabilities = torch.as_tensor(log_probabilities)
-    return -torch.take_along_dim(log_probabilities, torch.tensor(z)[..., None], dim=-1).mean()
+    log_probabilities = keras.ops.convert_to_tensor(log_probabilities)
+    return -keras.ops.mean(keras.ops.take_along_axis(log_probabilities, z[..., None], axis=-1))
 
 
 def test_gaps_are_learned_and_what_lies_outside_is_not(rng):

@@ -54,10 +54,10 @@ class Logarithms:
         """Sums over axis."""
         return ops.logsumexp(terms, axis=axis)
 
-    def scale(self, terms, axis=0):
+    def scale(self, terms, axis=0, *, drops_out=True):
         """Terms with maximum zero over axis, and what was taken out, which keeps that axis.
 
-        That constant drops out of every result, so no gradient flows through it.
+        Nothing depends on which constant that is, so no gradient flows through it.
         """
         largest = ops.stop_gradient(ops.max(terms, axis=axis, keepdims=True))
         return terms - largest, largest
@@ -83,12 +83,18 @@ class Probabilities:
             return functools.reduce(operator.add, terms)
         return ops.sum(terms, axis=axis)
 
-    def scale(self, terms, axis=0):
-        """Terms with sum one over axis, and what was taken out, which keeps that axis."""
+    def scale(self, terms, axis=0, *, drops_out=False):
+        """Terms with sum one over axis, and what was taken out, which keeps that axis.
+
+        Where that constant drops out of the result, no gradient needs to flow through it. A
+        gradient would have its square, which underflows long before the constant itself does.
+        """
         if axis == 0:
             total = self.plus(terms, axis)[None]
         else:
             total = ops.sum(terms, axis=axis, keepdims=True)
+        if drops_out:
+            total = ops.stop_gradient(total)
         return terms / total, total
 
     def log(self, terms):

@@ -219,11 +219,12 @@ def _products(start, transition, weights, arithmetic):
     row = arithmetic.times(start, weights[0])[None]
     first = ops.broadcast_to(row, (weights.shape[1], *weights.shape[1:]))
     rest = arithmetic.times(transition, weights[1:, None])
-    products, _ = arithmetic.scale(ops.concatenate([first[None], rest]), axis=(1, 2))
+    scale = functools.partial(arithmetic.scale, axis=(1, 2), drops_out=True)  # by the last line
+    products, _ = scale(ops.concatenate([first[None], rest]))
     shift = 1
     while shift < products.shape[0]:
         pairs = arithmetic.times(products[:-shift, :, :, None], products[shift:, None])
-        pairs, _ = arithmetic.scale(arithmetic.plus(pairs, axis=2), axis=(1, 2))
+        pairs, _ = scale(arithmetic.plus(pairs, axis=2))
         products = ops.concatenate([products[:shift], pairs])
         shift *= 2
     return arithmetic.scale(products[:, 0], axis=1)[0]
