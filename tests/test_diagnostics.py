@@ -10,6 +10,7 @@ from scipy.stats import norm
 import abmtools as abm
 from abmtools import diagnostics
 from abmtools.diagnostics import Draws, importance_sampling
+from abmtools.structures.categorical import draw_categorical
 
 WEIGHTS = np.array([0.4, 0.6])
 GRID = np.linspace(-9.0, 3.0, 1201)
@@ -498,6 +499,35 @@ def test_membership_calibration_by_hand():
     np.testing.assert_allclose(result.error, [0.5 * 0.2 + 0.5 * 0.25] * 2)
     empty = diagnostics.membership_calibration(p[:1], z[:1], num_bins=4)
     np.testing.assert_array_equal(np.isnan(empty.observed), empty.counts == 0)
+
+
+def test_calibrated_errors_are_those_of_right_probabilities(rng):
+    """Not larger than what right probabilities have, and smaller than what sharpened ones have."""
+    p = rng.dirichlet([1.0, 1.0, 1.0], size=2000)
+    right = draw_categorical(rng, p)
+    errors = diagnostics.calibrated_errors(p.reshape(4, 500, 3), num_draws=100, seed=1)
+    assert errors.shape == (100, 3)
+    low, high = np.quantile(errors, [0.005, 0.995], axis=0)
+    for probabilities, is_right in ((p, True), (p**3 / (p**3).sum(1, keepdims=True), False)):
+        error = diagnostics.membership_calibration(probabilities, right).error
+        assert np.all((low <= error) & (error <= high)) == is_right
+    np.testing.assert_array_equal(errors[:1], diagnostics.calibrated_errors(p, num_draws=1, seed=1))
+    certain = np.eye(3)[right]
+    np.testing.assert_array_equal(diagnostics.calibrated_errors(certain, num_draws=2), 0)
+
+
+@pytest.mark.parametrize(
+    ("p", "num_draws", "message"),
+    [
+        (np.ones((3, 2)), 5, "numbers that sum to one"),
+        (np.ones(2) / 2, 5, r"expected shapes \(\.\.\., K\)"),
+        (np.ones((3, 2)) / 2, 0, "num_draws: expected a positive integer, got 0"),
+    ],
+    ids=["sum", "shape", "draws"],
+)
+def test_calibrated_errors_refuse(p, num_draws, message):
+    with pytest.raises(ValueError, match=message):
+        diagnostics.calibrated_errors(p, num_draws=num_draws)
 
 
 def test_masked_observations_are_left_out(model):

@@ -26,7 +26,12 @@ from .marginal_likelihood import (
 )
 from .misspecification import Misspecification, misspecification
 from .predictive import PredictiveCheck, posterior_predictive, predictive_check
-from .reliability import MembershipCalibration, membership_calibration, predicted_membership
+from .reliability import (
+    MembershipCalibration,
+    calibrated_errors,
+    membership_calibration,
+    predicted_membership,
+)
 from .simulated_density import simulated_membership, simulated_scores
 
 __all__ = [
@@ -40,6 +45,7 @@ __all__ = [
     "ModelProbabilities",
     "PredictiveCheck",
     "SimulationBasedCalibration",
+    "calibrated_errors",
     "compare",
     "compare_model_probabilities",
     "gap_to_exact",

@@ -1,14 +1,17 @@
-r"""The gap to exact: how much of the training loss is the networks' fault.
+r"""The gap to exact: how much of the networks' losses is their own fault.
 
 The two losses of a perfect network are not zero; they are the expected losses of the exact factors.
 What can be improved is the difference,
 
 .. math:: \mathbb{E}\left[ \log p(u \mid y) - \log q(u \mid y) \right]
           \qquad \text{and} \qquad
-          \mathbb{E}\left[ \log p(z \mid y, \theta) - \log q(z \mid y, \theta) \right] ,
+          \frac{1}{N} \sum_i
+          \mathbb{E}\left[ \log p(z_i \mid y, \theta) - \log q(z_i \mid y, \theta) \right] ,
 
 over data simulated from the model with their true u and z. Both are expected Kullback-Leibler
-divergences from exact to amortized: zero where the network is exact, positive otherwise.
+divergences from exact to amortized: zero where the network is exact, positive otherwise. The second
+one is of single indicators. For a chain that is smoothing, though training has the loss of whole
+paths.
 
 For the first, :math:`\log p(u \mid y) = \log p(u, y) - \log p(y)` with the evidence by importance
 sampling from q itself. Its error makes the gap too large rather than too small, by about half the
@@ -110,7 +113,8 @@ def gap_to_exact(workflow, simulated, *, num_samples: int = 2000, seed: int | No
     Raises
     ------
     TypeError, ValueError
-        If the model has no likelihood or the simulated data lack the truth.
+        If the model has no likelihood, the simulated data lack the truth, num_samples is below 25,
+        or all draws for a data set have density zero.
 
     Notes
     -----
@@ -150,7 +154,7 @@ def posterior_losses(
 def membership_losses(
     workflow, simulated, *, kind: str = "membership"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """-log q(z | y, theta) and -log p(z | y, theta) per observation, each (B,).
+    """Means over i of -log q(z_i | y, theta) and -log p(z_i | y, theta), each (B,).
 
     Parameters
     ----------

@@ -7,9 +7,9 @@ weight
           \frac{1}{S} \sum_s w_s \to \int p(u, y) \, du = p(y) .
 
 Where q is narrower than p a few weights carry everything. Pareto smoothing replaces the largest
-:math:`3 \sqrt S` of them by the quantiles of a generalized Pareto distribution fitted to them; its
-shape k says how many moments the weights have. Below 0.7 the corrected draws can be trusted, above
-it they cannot. ArviZ does the smoothing.
+:math:`3 \sqrt S` of them, or a fifth where that is fewer, by the quantiles of a generalized Pareto
+distribution fitted to them; its shape k says how many moments the weights have. Below 0.7 the
+corrected draws can be trusted, above it they cannot. ArviZ does the smoothing.
 
 References
 ----------

@@ -89,7 +89,8 @@ def log_marginal_likelihood(
     ------
     ValueError
         If there are fewer than 25 draws, the model has no likelihood, the draws come without their
-        network, `defensive` is out of range, or a density is not a number.
+        network, `defensive` is out of range, a density is not a number, or it is zero at every draw
+        of a data set.
 
     Examples
     --------

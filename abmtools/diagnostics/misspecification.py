@@ -119,7 +119,8 @@ def misspecification(
     Raises
     ------
     TypeError, ValueError
-        For bad data, see `MixtureModel.check_data`, or if num_reference or num_null < 1.
+        For bad data, see `MixtureModel.check_data`, if num_reference or num_null < 1, or if
+        the model's emission masks what was observed.
 
     Notes
     -----

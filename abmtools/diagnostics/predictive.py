@@ -14,7 +14,9 @@ them are: for each :math:`\theta_s`, with :math:`z_s \sim p(z \mid y, \theta_s)`
           T(\{y^{\text{rep}}_{s,i} : z^{\text{rep}}_{s,i} = k\}) ,
 
 which is a posterior predictive check with a discrepancy that depends on parameters and on latent
-indicators. Its p-value is the share of draws where the second exceeds the first.
+indicators. Its p-value is the share of draws where the second exceeds the first; ties count half.
+Where the network knows single states only (a `SequenceClassifier`), those of :math:`z_s` are drawn
+independently of each other.
 
 References
 ----------
@@ -115,7 +117,7 @@ def posterior_predictive(
     Raises
     ------
     ValueError
-        If num_draws < 1.
+        If num_draws < 1, or the model's emission masks what was observed.
 
     Examples
     --------
@@ -160,7 +162,8 @@ def predictive_check(
     Raises
     ------
     ValueError
-        If num_draws < 1, or the statistic changes its shape.
+        If num_draws < 1, the statistic changes its shape, or the model's emission masks what was
+        observed.
 
     Examples
     --------

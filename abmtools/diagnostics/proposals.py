@@ -1,4 +1,4 @@
-r"""Proposals for importance sampling: Student distributions with the moments of draws.
+r"""Proposals for importance sampling: Student distributions around draws.
 
 Their tails are heavier than a posterior's, so that the importance ratios stay bounded. The draws
 may be weighted, as those of another proposal are. Where a few weights carry everything, moments say
@@ -26,7 +26,9 @@ def fit_student(
     widened: float = 1.0,
     log_weights: np.ndarray | None = None,
 ):
-    """A Student distribution with the moments of draws.
+    """A Student distribution with the mean of draws, and their covariance as its scale matrix.
+
+    So its own covariance is degrees / (degrees - 2) times as large.
 
     Parameters
     ----------

@@ -8,7 +8,9 @@ The exact p(z_i = k | y, theta) is, and so is its mean over draws of theta given
 calibration error sorts the forecasts of one component into bins of equal width and averages
 :math:`|\text{observed} - \text{forecast}|` over them, weighted by how many fall into each (Naeini,
 Cooper & Hauskrecht, 2015). BayesFlow computes it. Being a mean of absolute values it is not zero
-for exact probabilities: with n observations expect up to :math:`0.3 \sqrt{\text{bins} / n}`.
+for exact probabilities, if only because n observations are not infinitely many. How large it is by
+that alone, `calibrated_errors` simulates: if the probabilities are right, the indicators are draws
+from them.
 
 References
 ----------
@@ -22,9 +24,15 @@ import numpy as np
 import pandas as pd
 from bayesflow.diagnostics.metrics import expected_calibration_error
 
+from ..structures.categorical import draw_categorical
 from .simulated import parts, truth
 
-__all__ = ["MembershipCalibration", "membership_calibration", "predicted_membership"]
+__all__ = [
+    "MembershipCalibration",
+    "calibrated_errors",
+    "membership_calibration",
+    "predicted_membership",
+]
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,50 @@ def membership_calibration(
         observed[k, counts[k] > 0] = ece["probs_true"][k]
     return MembershipCalibration(
         error=ece["values"], predicted=predicted, observed=observed, counts=counts
+    )
+
+
+def calibrated_errors(
+    probabilities: np.ndarray, *, num_draws: int = 200, num_bins: int = 10, seed: int | None = None
+) -> np.ndarray:
+    """Expected calibration errors that the probabilities would have if they were right.
+
+    Parameters
+    ----------
+    probabilities : array, shape (..., K)
+        As for `membership_calibration`. Observations are taken as independent given these.
+    num_draws : int
+        How many times the indicators are drawn.
+    num_bins : int
+        As there.
+    seed : int, optional
+        Makes the draws repeatable.
+
+    Returns
+    -------
+    array, shape (num_draws, K)
+        The `MembershipCalibration.error` of each draw.
+
+    Raises
+    ------
+    ValueError
+        As `membership_calibration`, or if num_draws is no positive integer.
+
+    Examples
+    --------
+    >>> p = np.random.default_rng(1).dirichlet([1, 1], size=500)
+    >>> errors = calibrated_errors(p, seed=2)
+    >>> errors.shape, bool(0.01 < errors.mean() < 0.06)
+    ((200, 2), True)
+    """
+    if not (isinstance(num_draws, int | np.integer) and num_draws >= 1):
+        raise ValueError(f"num_draws: expected a positive integer, got {num_draws!r}.")
+    anything = np.zeros(np.shape(probabilities)[:-1], dtype=int)
+    probabilities, _ = _check(probabilities, anything, num_bins)
+    rng = np.random.default_rng(seed)
+    drawn = (draw_categorical(rng, probabilities) for _ in range(num_draws))
+    return np.stack(
+        [membership_calibration(probabilities, z, num_bins=num_bins).error for z in drawn]
     )
 
 

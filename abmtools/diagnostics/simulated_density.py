@@ -51,8 +51,9 @@ def simulated_scores(
 
     Raises
     ------
-    ValueError
-        If the model has replicates, or there are too few draws.
+    TypeError, ValueError
+        For bad data, see `MixtureModel.check_data`, or if the model has replicates, or there are
+        too few draws.
     """
     if model.num_reps is not None:
         raise ValueError(f"model: expected one without replicates, got {model.name}.")

@@ -8,7 +8,7 @@ of the parameters, or of the membership at them, the posterior mean is then
 .. math:: \mathbb{E}[h \mid y] \approx \sum_s w_s \, h(\theta_s) ,
 
 and quantiles are those of the distribution that has the mass :math:`w_s` at :math:`\theta_s`.
-Draws without weights have :math:`w_s = 1 / S`.
+Draws without weights have :math:`w_s = 1 / S`, and their quantiles are interpolated.
 """
 
 from collections.abc import Callable, Mapping
@@ -294,7 +294,11 @@ class MixturePosterior:
             raise ValueError(f"{name}: expected draws from a network with {needed}, got {self!r}.")
 
     def draw_indicators(self, *, seed: int) -> np.ndarray:
-        """Draws z ~ p(z | y), one for each draw of theta: integers (B, S, N)."""
+        """Draws z ~ p(z | y, theta_s), one for each draw of theta: integers (B, S, N).
+
+        They have the weights of these draws, if there are any. Where a `SequenceClassifier` knows
+        single states only, each is drawn on its own from its smoothing probability.
+        """
         if self.scores is not None:
             return self.sample_paths(seed=seed)
         return draw_categorical(np.random.default_rng(seed), self.membership)

@@ -87,6 +87,13 @@ class SeededTraining:
             Mean losses of each epoch, in nats. Those of a `MixtureWorkflow` are ``loss``,
             ``posterior_loss`` (per data set, standardized scale) and ``membership_loss`` (per
             observation).
+
+        Raises
+        ------
+        ValueError
+            If `resume` is asked of a workflow without a checkpoint file.
+        FloatingPointError
+            If a loss is not a number; the checkpoint stays as it was.
         """
         dataset = SeededDataset(
             self.model if simulator is None else simulator,

@@ -283,7 +283,13 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         return found
 
     def log_prob_unconstrained(self, data, u: np.ndarray) -> np.ndarray:
-        """log q(u | y) on the unconstrained scale, (B, S), for u of shape (B, S, D)."""
+        """log q(u | y) on the unconstrained scale, (B, S), for u of shape (B, S, D).
+
+        Raises
+        ------
+        TypeError, ValueError
+            For bad data, see `MixtureModel.check_data`, or if u has another shape.
+        """
         data = self.model.check_data(data)
         if (
             np.ndim(u) != 3

@@ -206,7 +206,7 @@ class Constraint:
         return u if self.transform is None else self.transform.inverse(u)
 
     def log_det_jacobian(self, x):
-        """``log |du / dx|`` of each event, shape x.shape[:-event_ndim]."""
+        """``log |du / dx|`` of each event, shape x.shape[: x.ndim - event_ndim]."""
         if self.transform is None:
             return keras.ops.zeros_like(x)
         return self.transform.ldj(keras.ops.convert_to_tensor(x))

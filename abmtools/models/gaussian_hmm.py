@@ -2,8 +2,8 @@ r"""The Gaussian hidden Markov model of the second case study.
 
 .. math::
     a_{kk} &\sim \operatorname{Beta}(c, c) \\
-    \mu_k &\sim \operatorname{Normal}(m_k, s), \text{ conditioned on } \mu_1 < \dots < \mu_K \\
-    z_1 &\sim \operatorname{Uniform}\{1, \dots, K\} , \qquad
+    \mu_k &\sim \operatorname{Normal}(m_k, s), \text{ conditioned on } \mu_0 < \dots < \mu_{K-1} \\
+    z_1 &\sim \operatorname{Uniform}\{0, \dots, K - 1\} , \qquad
     p(z_t = k \mid z_{t-1} = j) = a_{jk} \\
     y_{tj} &\sim \operatorname{Normal}(\mu_{z_t}, \sigma), \quad j = 1, \ldots, R_t
 
@@ -39,7 +39,7 @@ class GaussianHMM(MixtureModel):
     num_components : int
     concentration : float
         Parameter c of the Beta prior of each probability to stay.
-    means_location : float or sequence of K floats, optional
+    means_location : sequence of K floats, optional
         Prior locations :math:`m_k`; by default K values two units apart around zero.
     means_scale : float
         Prior scale s of each mean before ordering.

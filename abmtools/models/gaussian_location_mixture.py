@@ -2,7 +2,7 @@ r"""The Gaussian mixture of *How many components?*: K unknown means and one unkn
 
 .. math::
     \pi &\sim \operatorname{Dirichlet}(c, \ldots, c) \\
-    \mu_k &\sim \operatorname{Normal}(m, s), \quad k = 1, \ldots, K, \text{ then sorted} \\
+    \mu_k &\sim \operatorname{Normal}(m, s), \quad k = 0, \ldots, K - 1, \text{ then sorted} \\
     \log\sigma &\sim \operatorname{Normal}(a, b) \\
     z_i &\sim \operatorname{Categorical}(\pi), \qquad
     y_i \sim \operatorname{Normal}(\mu_{z_i}, \sigma)
@@ -12,7 +12,7 @@ that the prior density must be normalized, because the evidence p(y) is an avera
 
 .. math:: p(\pi, \mu, \sigma) = \operatorname{Dirichlet}(\pi) \; K! \,
           \prod_k \operatorname{Normal}(\mu_k \mid m, s) \;
-          \operatorname{LogNormal}(\sigma \mid a, b) , \qquad \mu_1 < \dots < \mu_K .
+          \operatorname{LogNormal}(\sigma \mid a, b) , \qquad \mu_0 < \dots < \mu_{K-1} .
 
 The factor K! is there because each of the K! orders of the same means is one point of the ordered
 space. With K = 1 the mixture is a normal distribution, and its weight, which is one, no parameter.

@@ -2,7 +2,7 @@ r"""The Gaussian mixture of the first case study.
 
 .. math::
     \pi &\sim \operatorname{Dirichlet}(c, \ldots, c) \\
-    \mu_k &\sim \operatorname{Normal}(m_k, s), \text{ conditioned on } \mu_1 < \dots < \mu_K \\
+    \mu_k &\sim \operatorname{Normal}(m_k, s), \text{ conditioned on } \mu_0 < \dots < \mu_{K-1} \\
     z_i &\sim \operatorname{Categorical}(\pi) \\
     y_{ij} &\sim \operatorname{Normal}(\mu_{z_i}, \sigma), \quad j = 1, \ldots, R
 
@@ -37,7 +37,7 @@ class GaussianMixture(MixtureModel):
     num_components : int
     concentration : float
         Parameter c of the symmetric Dirichlet prior of the weights.
-    means_location : float or sequence of K floats, optional
+    means_location : sequence of K floats, optional
         Prior locations :math:`m_k`; by default -2, 0, 2 or, for other K, K values that are evenly
         spaced two units apart around zero.
     means_scale : float
@@ -51,7 +51,7 @@ class GaussianMixture(MixtureModel):
     ------
     ValueError
         If K < 2, a scale or the concentration is not positive, or the locations are not K finite
-        increasing numbers.
+        non-decreasing numbers.
 
     Notes
     -----

@@ -46,7 +46,8 @@ def race(rng: np.random.Generator, inputs, leak, inhibition, threshold, rows, *,
     Returns
     -------
     times : ndarray of shape (n,)
-        Seconds until the first activation reaches the threshold.
+        Seconds until the first activation reaches the threshold; 10 where none has by then, and
+        the more active one wins.
     second_won : ndarray of bool, shape (n,)
 
     Raises

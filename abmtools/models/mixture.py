@@ -125,9 +125,9 @@ class MixtureModel:
                     f"structure's probabilities, got {self.space.constraints[name]!r}."
                 )
         check_names(self)
-        self.num_features = probe_emission(self)
-        probe_data(self)
-        self.num_dataset_features = probe_features(self)
+        self.num_features, simulated = probe_emission(self)
+        probe_data(self, simulated)
+        self.num_dataset_features = probe_features(self, simulated)
 
     # --- what the model is made of ---------------------------------------------------------
 
@@ -254,7 +254,7 @@ class MixtureModel:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             See `ObservedData`.
         """
         return ObservedData(self).check(data)
@@ -313,7 +313,7 @@ class MixtureModel:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If the model has no `log_emission`, or data or parameters are not as the model has them.
         """
         if self.log_emission is None:

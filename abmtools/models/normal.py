@@ -34,8 +34,11 @@ def spaced_locations(num_components: int, means_location=None) -> np.ndarray:
     if means_location is None:
         means_location = 2.0 * np.arange(num_components) - (num_components - 1)
     location = np.asarray(means_location, dtype="float64")
-    increasing = np.all(np.isfinite(location)) and np.all(np.diff(location) >= 0)
-    if location.shape != (num_components,) or not increasing:
+    if (
+        location.shape != (num_components,)
+        or not np.all(np.isfinite(location))
+        or np.any(np.diff(location) < 0)
+    ):
         raise ValueError(
             f"means_location: expected {num_components} finite non-decreasing numbers, "
             f"got {means_location}."

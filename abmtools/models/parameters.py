@@ -39,7 +39,7 @@ class ParameterSpace:
     ------
     ValueError
         If a constraint names no parameter, a shape has more than one axis, or a vector constraint
-        meets a scalar.
+        meets a scalar, or a bound that depends on the data a vector.
     TypeError
         If a constraint is not a `Constraint`.
     """

@@ -35,8 +35,8 @@ def probe_prior(prior) -> tuple[dict[str, tuple], dict[str, np.ndarray]]:
     return shapes[0], parameters
 
 
-def probe_emission(model) -> int:
-    """Number of features of an observation (or of a replicate), from a small simulation."""
+def probe_emission(model) -> tuple[int, dict[str, np.ndarray]]:
+    """Number of features of an observation (or of a replicate), and a small simulation."""
     takes_reps = len(inspect.signature(model.emission).parameters) > 3
     if takes_reps != (model.num_reps is not None):
         raise ValueError(
@@ -67,7 +67,7 @@ def probe_emission(model) -> int:
             f'emission: expected "y" of shape (B, N{", R" if base == 3 else ""}[, D]) = '
             f"(3, {model.num_obs[0]}, ...), without an axis D of length one, got {shape}."
         )
-    return features[0] if features else 1
+    return (features[0] if features else 1), simulated
 
 
 def _emit(model, rng: np.random.Generator) -> Mapping:
@@ -81,9 +81,8 @@ def _emit(model, rng: np.random.Generator) -> Mapping:
     return emitted
 
 
-def probe_data(model) -> None:
+def probe_data(model, simulated: dict) -> None:
     """Refuse simulated data that the model would not accept as observed ones."""
-    simulated = model.simulate(3, rng=np.random.default_rng(0), num_obs=model.num_obs[0])
     data = {key: simulated[key] for key in KEYS if key in simulated}
     try:
         model.check_data(data)
@@ -91,8 +90,8 @@ def probe_data(model) -> None:
         raise ValueError(f"emission: it returns bad data, {error}") from error
 
 
-def probe_features(model) -> int:
-    """Number of features that relate an observation to its data set, from a small simulation."""
+def probe_features(model, simulated: dict) -> int:
+    """Number of features that relate an observation to its data set, from simulated data."""
     functions = {
         "observation_features": model.observation_features,
         "dataset_features": model.dataset_features,
@@ -101,8 +100,7 @@ def probe_features(model) -> int:
     if given and (model.num_reps is not None or "observation_features" not in given):
         wrong = "no replicates" if model.num_reps is not None else "observation_features beside it"
         raise ValueError(f"{next(iter(given))}: expected {wrong}.")
-    data = model.simulate(3, rng=np.random.default_rng(0), num_obs=model.num_obs[0])
-    data, sizes = zero_masked(data), {"dataset_features": 0}
+    data, sizes = zero_masked(simulated), {"dataset_features": 0}
     for name, function in given.items():
         features = np.asarray(function(data))
         if features.shape[:2] != data["y"].shape[:2] or features.ndim != 3:

@@ -30,7 +30,8 @@ and, on either side of the time :math:`\alpha / \nu` at which a changes its sign
     \end{cases}
 
 Every factor is bounded, the logarithm of the first case never leaves the log domain, and neither
-case subtracts numbers that are nearly equal unless :math:`\alpha / \sqrt t` is tiny.
+case subtracts numbers that are nearly equal unless :math:`\alpha` is tiny beside :math:`\nu t` or
+:math:`\sqrt t`. That costs the logarithm a rounding error divided by that ratio.
 """
 
 import numpy as np

@@ -2,15 +2,17 @@ r"""Sampling: the posterior of a mixture by NUTS, in Stan.
 
 NUTS needs a density of continuous parameters. The indicators are summed out of it,
 
-.. math:: p(\theta \mid y) \propto p(\theta) \prod_i \sum_k p(z_i = k \mid \theta)
-          \, p(y_i \mid z_i = k, \theta) ,
+.. math:: p(\theta \mid y) \propto p(\theta) \sum_z p(z \mid \theta)
+          \prod_i p(y_i \mid z_i, \theta) ,
 
-and come back, draw by draw, as the membership probabilities
+and come back, draw by draw, as the membership probabilities :math:`p(z_i = k \mid y, \theta)`. For
+independent indicators the sum is a product of sums, and
 
 .. math:: p(z_i = k \mid y, \theta) \propto p(z_i = k \mid \theta) \, p(y_i \mid z_i = k, \theta) .
 
-These are the two factors that abmtools' networks learn, so that a NUTS run is the reference to
-compare them with. The programs are in the folder ``programs``.
+For a chain it is a forward recursion, and they are smoothing. These are the two factors that
+abmtools' networks learn, so that a NUTS run is the reference to compare them with. The programs are
+in the folder ``programs``.
 """
 
 import functools
