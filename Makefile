@@ -43,13 +43,14 @@ ifdef ABMTOOLS_WEIGHTS
 endif
 
 # After a failure Sphinx would take pages with warnings for done, so its record of them goes.
+# CHECK_FLAGS="--browser required": without Chromium, the check of the pages fails.
 book: $(INSTALLED) ## execute and build the book (PROFILE=gpu: train all networks first)
 	@PYTHONSTARTUP="$(CURDIR)/tools/strict_tensors.py" \
 	    $(BIN)/jupyter-book build . --warningiserror --nitpick --keep-going || { \
 	    rm -rf _build/.doctrees; \
 	    echo "The book did not build: see the warnings and errors above."; \
 	    exit 1; }
-	@$(BIN)/python tools/check_pages.py _build/html
+	@$(BIN)/python tools/check_pages.py _build/html $(CHECK_FLAGS)
 	@echo "The book is built. Open _build/html/index.html; explorers live where 'make serve' shows it."
 
 install: $(INSTALLED) ## make the environment (the others do so, too, where it is missing)

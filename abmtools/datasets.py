@@ -108,9 +108,13 @@ def load_dutilh2011(participant: str = "all") -> pd.DataFrame:
 
     Examples
     --------
-    The response times of one participant, as observations of one data set::
+    The response times of one participant, as observations of one data set:
 
-        y = load_dutilh2011("B")["rt"].to_numpy()
+    >>> data = load_dutilh2011("B")
+    >>> list(data.columns)
+    ['participant', 'trial', 'pay_off', 'rt', 'correct']
+    >>> data["rt"].to_numpy().shape
+    (486,)
     """
     if participant not in (*_PARTICIPANTS, "all"):
         expected = ", ".join(f'"{name}"' for name in _PARTICIPANTS)

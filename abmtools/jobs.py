@@ -28,6 +28,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from queue import SimpleQueue
 
 import cloudpickle
+import numpy as np
 from tqdm.auto import tqdm
 
 __all__ = ["JobsError", "num_cores", "run_jobs"]
@@ -104,7 +105,7 @@ def run_jobs(
     ...     run_jobs(lambda x: x**2, range(4), executor=executor)
     [0, 1, 4, 9]
     """
-    if not (isinstance(retries, int) and retries >= 0):
+    if not (isinstance(retries, int | np.integer) and retries >= 0):
         raise ValueError(f"retries: expected an integer from 0, got {retries!r}.")
     named = dict(items if isinstance(items, Mapping) else enumerate(items))
     executor = as_executor(executor)
@@ -219,7 +220,15 @@ def _submit(executor: Executor, call: Callable, item) -> Future:
 
 
 def num_cores() -> int:
-    """How many cores this process may use."""
+    """How many cores this process may use.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor(num_cores()) as executor:
+    ...     run_jobs(abs, [-1, 2, -3], executor=executor)
+    [1, 2, 3]
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

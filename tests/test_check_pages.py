@@ -75,6 +75,14 @@ def test_in_a_browser(write, monkeypatch, capsys, body, expected):
     assert all(expected in line for line in wrong)
 
 
+def test_a_browser_can_be_required(write, monkeypatch, capsys):
+    monkeypatch.setattr(check_pages.shutil, "which", lambda name: None)
+    monkeypatch.setattr("sys.argv", ["check_pages", str(write()), "--browser", "required"])
+    with pytest.raises(SystemExit, match="1 things are wrong"):
+        check_pages.main()
+    assert "They were to be checked in a browser." in capsys.readouterr().out
+
+
 def test_a_browser_that_does_not_start(write, tmp_path, monkeypatch, capsys):
     broken = tmp_path / "chromium"
     broken.write_text("#!/bin/sh\nexit 1\n")

@@ -1,5 +1,8 @@
 """Diagnostics, on posteriors whose errors are known: exact, too narrow, too wide, shifted."""
 
+import pickle
+from dataclasses import replace
+
 import arviz_stats as az
 import numpy as np
 import pytest
@@ -320,6 +323,26 @@ def test_resampling_copies_each_draw_as_its_weight_says(exact):
         result.resample(numbered[0], seed=1)
 
 
+def test_weights_belong_to_the_draws_that_were_weighed(model, simulated, exact):
+    """Also after a way through a file; other draws of the same shape are refused."""
+    result = pickle.loads(pickle.dumps(diagnostics.importance(exact)))
+    same = abm.MixturePosterior(
+        model, exact.data, exact.unconstrained.copy(), exact.membership, exact.log_prob_function
+    )
+    np.testing.assert_array_equal(result.correct(same).log_weights, result.log_weights)
+    assert "fingerprint" not in repr(result)
+    again = GridWorkflow(model).sample(
+        conditions={"y": simulated["y"][:20]}, num_samples=1000, seed=2
+    )
+    for function in (result.correct, lambda x: result.resample(x, seed=1)):
+        with pytest.raises(ValueError, match="posterior: expected the one whose weights these are"):
+            function(again)
+        with pytest.raises(TypeError, match=r"posterior: expected a MixturePosterior, .* got dict"):
+            function(exact.parameters)
+    with pytest.raises(TypeError, match=r"posterior: expected a MixturePosterior, .* got dict"):
+        diagnostics.importance(exact.parameters)
+
+
 # --- the gap to exact -----------------------------------------------------------------------------
 
 
@@ -404,6 +427,37 @@ def test_gap_of_a_workflow():
 def test_gap_needs_the_truth(model, simulated, change, error, message):
     with pytest.raises(error, match=message):
         diagnostics.gap_to_exact(GridWorkflow(model), change(simulated), num_samples=50)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: {k: v[0] for k, v in x.items()}, r"simulated\['y'\]: expected a batch of data"),
+        (lambda x: x | {"separation": x["separation"][:1]}, "one vector for each of 5 data sets"),
+        (lambda x: x | {"separation": -x["separation"]}, r"parameters\['separation'\]: expected"),
+        (lambda x: x | {"z": x["z"] - 1}, "z: expected indicators 0 to 1"),
+        (lambda x: x | {"z": x["z"] + 1}, "z: expected indicators 0 to 1"),
+        (lambda x: x | {"z": x["z"][:, :9]}, r"z: expected .* of shape \(5, 30\), .* \(5, 9\)"),
+        (lambda x: x | {"masks": x["z"] > 0}, r"expected .* and masks, got \['masks'\], too"),
+    ],
+    ids=["batch axis", "batch size", "constraint", "minus one", "one-based", "shape", "key"],
+)
+@pytest.mark.parametrize(
+    "function",
+    [
+        diagnostics.gap_to_exact,
+        diagnostics.membership_losses,
+        diagnostics.predicted_membership,
+        diagnostics.simulation_based_calibration,
+    ],
+    ids=lambda x: x.__name__,
+)
+def test_simulated_data_are_checked(model, simulated, function, change, message):
+    batches = [few(simulated, 5), change(few(simulated, 5))]
+    with pytest.raises(ValueError, match=message):
+        function(GridWorkflow(model), batches)
+    with pytest.raises(TypeError, match=r"simulated: expected what model.simulate returns"):
+        function(GridWorkflow(model), None)
 
 
 # --- calibration of parameters --------------------------------------------------------------------
@@ -680,6 +734,41 @@ def test_compare_refuses(gaussian, exact):
         diagnostics.compare(one, tree, c2st=False)
 
 
+def test_compare_refuses_posteriors_of_different_data(gaussian):
+    """What only one of the two has observed may differ."""
+    posterior = gaussian(num_samples=50)
+    y, mask = posterior.data["y"].copy(), np.ones((1, 20), dtype=bool)
+    y[0, 3, 1] += 0.5
+    other = replace(posterior, data={"y": y})
+    for reference in (other, other.to_arviz()):
+        with pytest.raises(ValueError, match=r"reference: .* same data set, .* in 1 of 40 numbers"):
+            diagnostics.compare(posterior, reference, c2st=False)
+    mask[0, 3] = False
+    masked = replace(posterior, data={"y": y, "mask": mask})
+    assert diagnostics.compare(posterior, masked, c2st=False).largest == 0
+    shorter = replace(posterior, data={"y": y[:, :9]})
+    with pytest.raises(ValueError, match=r"y of shape \(20, 2\) as in the posterior, got \(9, 2\)"):
+        diagnostics.compare(posterior, shorter, c2st=False)
+    rounded = replace(posterior, data={"y": posterior.data["y"].astype("float32")})
+    assert diagnostics.compare(posterior, rounded, c2st=False).largest == 0
+
+
+def test_compare_refuses_other_labels_and_no_draws(gaussian):
+    one, rng = gaussian(num_samples=50), np.random.default_rng(1)
+    two, five = (
+        {"weights": rng.dirichlet(np.ones(k), 50), "means": np.sort(rng.normal(size=(50, k)))}
+        for k in (2, 5)
+    )
+    for pair in ((two, five), (five, two), (one, two), (five, one)):
+        with pytest.raises(
+            ValueError, match=r"reference: expected \['weights\[0\]', 'weights\[1\]'"
+        ):
+            diagnostics.compare(*pair, model=one.model, c2st=False)
+    for number in (0, 2.5):
+        with pytest.raises(ValueError, match=f"num_draws: expected a positive .* got {number}"):
+            diagnostics.compare(one, one, num_draws=number)
+
+
 def test_compare_without_membership_or_variation(gaussian):
     posterior = gaussian(num_samples=100)
     dataset = posterior.to_arviz()["posterior"].to_dataset().drop_vars("membership")
@@ -690,6 +779,19 @@ def test_compare_without_membership_or_variation(gaussian):
     assert np.isnan(result.membership)
     assert result.differences.loc["weights[0]"].isna().all()
     assert np.isfinite(result.largest)
+
+
+# --- misspecification -----------------------------------------------------------------------------
+
+
+def test_part_of_a_misspecification():
+    null = np.arange(12.0).reshape(3, 4)
+    result = diagnostics.Misspecification(np.array([1.0, 5.5, 8.0]), null, np.array([7, 8, 9]))
+    np.testing.assert_array_equal(result[-1].mmd, [8.0])
+    np.testing.assert_array_equal(result[1:].p_value, result.p_value[1:])
+    assert len(result[:2]) == 2
+    with pytest.raises(IndexError, match="dataset 3 is out of range for 3 data sets"):
+        result[3]
 
 
 # --- draws ----------------------------------------------------------------------------------------

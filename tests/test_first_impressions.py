@@ -81,10 +81,31 @@ def test_example_of_a_chain(thirty_seconds):
     assert posterior.filtering.shape == posterior.smoothing.shape == (1, 2000, num_obs, 2)
 
 
+def test_example_of_response_times():
+    names = {"abm": abm}
+    exec(examples()[2], names)
+    assert names["refined"].posterior.smoothing.shape == (1, 2000, 400, 2)
+    exec(examples()[3], names)
+    assert names["leaky"].model.name == "LeakyAccumulatorHMM"
+    assert names["posterior"].parameters["leak"].shape == (1, 2000)
+
+
+def test_example_of_how_many(rng):
+    sample = np.concatenate([rng.normal(-2, 0.5, 60), rng.normal(2, 0.5, 60)])
+    names = {"abm": abm, "sample": sample, "quantity": lambda given: given.log_prob.mean(1)}
+    exec(examples()[4], names)
+    assert names["posterior"].probabilities.shape == (1, 4)
+    assert names["posterior"].probabilities[0].argmax() == 1
+
+
 def test_picture_has_a_text_and_is_there():
-    pictures = re.findall(r"^!\[([^\]]+)\]\(([^)]+)\)", README, flags=re.MULTILINE)
-    assert [path for _, path in pictures] == ["book/assets/overview.png"]
-    assert all(len(text) > 40 and (ROOT / path).stat().st_size < 300_000 for text, path in pictures)
+    """By its address, because PyPI shows README, too, and knows no files beside it."""
+    ((text, address),) = re.findall(r"^!\[([^\]]+)\]\(([^)]+)\)", README, flags=re.MULTILINE)
+    files, path = address.split("/main/")
+    repository = PROJECT["urls"]["Repository"].removeprefix("https://github.com")
+    assert files == f"https://raw.githubusercontent.com{repository}"
+    assert len(text) > 40
+    assert (ROOT / path).stat().st_size < 300_000
 
 
 def test_badges_lead_to_workflows_and_state_what_the_project_states():

@@ -311,6 +311,34 @@ def test_an_interrupted_second_run_resumes_with_its_own_data(small_model, tmp_pa
     assert resumed.num_fits == 2
 
 
+def test_a_second_stage_does_not_take_the_first_ones_file_for_its_own(small_model, tmp_path):
+    """It trains, and a new process that repeats both stages then goes on with the second."""
+    whole = make_workflow(small_model)
+    staged = make_workflow(small_model, tmp_path / "run.npz")
+    for workflow, resume in ((whole, False), (staged, True)):
+        for _ in range(2):
+            history = workflow.fit_online(epochs=2, **TINY, resume=resume)
+            assert history.epoch == [0, 1]
+    assert same_weights(whole, staged)
+
+
+def test_a_resumed_run_has_the_seed_of_the_interrupted_one(small_model, tmp_path):
+    whole, path = make_workflow(small_model), tmp_path / "run.npz"
+    whole.fit_online(epochs=4, **TINY)
+    interrupt(make_workflow(small_model, path), after=2)
+    other = MixtureWorkflow(small_model, num_scored=4, checkpoint=path, seed=99)
+    other.fit_online(epochs=4, **TINY, resume=True)
+    assert other.seed == whole.seed
+    assert other.losses == whole.losses
+
+
+@pytest.mark.parametrize("name", ["epochs", "num_batches_per_epoch", "batch_size"])
+def test_training_of_no_size_is_refused(small_model, name):
+    sizes = {"epochs": 1} | TINY
+    with pytest.raises(ValueError, match=f"{name}: expected a positive integer, got 0"):
+        make_workflow(small_model).fit_online(**sizes | {name: 0})
+
+
 def test_resume_without_a_file_starts(small_model, tmp_path):
     workflow = make_workflow(small_model, tmp_path / "run.npz")
     assert workflow.fit_online(epochs=1, **TINY, resume=True).epoch == [0]
@@ -830,6 +858,13 @@ def test_indexing(posterior):
     np.testing.assert_allclose(posterior[3].log_prob, posterior.log_prob[3:4], rtol=1e-3, atol=1e-3)
     with pytest.raises(IndexError, match="dataset 5 is out of range for 5 data sets"):
         posterior[5]
+    chosen = posterior[[3, 0]]
+    np.testing.assert_array_equal(chosen.unconstrained, posterior.unconstrained[[3, 0]])
+    kept = posterior[np.arange(5) > 2]
+    np.testing.assert_array_equal(kept.data["y"], posterior.data["y"][3:])
+    for index in (np.s_[:, :2], np.s_[0, 1], None, True, 1.0, "y", [[0]], [0.5]):
+        with pytest.raises(TypeError, match="index: expected an integer, a slice, or a list"):
+            posterior[index]
     assert len(list(posterior)) == 5
     assert repr(posterior) == (
         "MixturePosterior(GaussianMixture, num_datasets=5, num_samples=60, "

@@ -141,6 +141,8 @@ def test_errors(single):
     mute = replace(posterior, model=lognormal_model(log_emission=None))
     with pytest.raises(ValueError, match="an exact density needs"):
         log_marginal_likelihood(mute)
+    with pytest.raises(TypeError, match=r"posterior: expected a MixturePosterior, .* got dict"):
+        log_marginal_likelihood(posterior.parameters)
 
 
 # --- probabilities of models --------------------------------------------------------------------
@@ -171,6 +173,55 @@ def test_compare_model_probabilities(comparison):
             exact = [quadrature(model, y) for y in together["y"]]
             np.testing.assert_allclose(result.log_evidence[:, 0], exact, atol=0.1)
     assert str(result).startswith("probabilities of 2 models, 8 data sets: mean |amortized - ")
+
+
+def test_one_data_set_needs_no_batch_axis(comparison):
+    """It is one data set with or without it, and a mask of None is no mask."""
+    y = comparison.model.simulate(1, rng=np.random.default_rng(4))["y"]
+    results = [
+        compare_model_probabilities(comparison, data, num_samples=200, seed=2)
+        for data in ({"y": y}, {"y": y[0], "mask": None})
+    ]
+    for name in ("amortized", "exact", "log_evidence", "standard_error", "pareto_k"):
+        expected, found = (getattr(result, name) for result in results)
+        assert found.shape == (1, 2)
+        np.testing.assert_allclose(found, expected)
+
+
+def test_model_probabilities_ignore_the_truth_of_one_model(comparison):
+    simulated = comparison.models[2].simulate(2, rng=np.random.default_rng(5))
+    results = [
+        compare_model_probabilities(comparison, data, num_samples=100, seed=2)
+        for data in (simulated, {"y": simulated["y"]})
+    ]
+    np.testing.assert_array_equal(results[0].exact, results[1].exact)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda y: y, TypeError, "conditions: expected a dictionary .* got ndarray"),
+        (lambda y: [{"y": y}, y], TypeError, "conditions: expected a dictionary .* got ndarray"),
+        (lambda y: [], ValueError, "conditions: expected at least one batch"),
+        (lambda y: {"x": y}, ValueError, r"data: expected the key 'y' .* got \['x'\]"),
+        (lambda y: {"y": y, "masks": y > 0}, ValueError, r"got \['masks', 'y'\]"),
+        (lambda y: {"y": y[None]}, ValueError, r"data\['y'\]: expected shape \(B, N\)"),
+    ],
+    ids=["array", "list", "empty", "no y", "misspelled", "rank"],
+)
+def test_model_probabilities_refuse_bad_conditions(comparison, change, error, message):
+    y = comparison.model.simulate(2, rng=np.random.default_rng(6))["y"]
+    with pytest.raises(error, match=message):
+        compare_model_probabilities(comparison, change(y), num_samples=100)
+
+
+def test_model_probabilities_refuse_bad_arguments(comparison):
+    data = comparison.model.simulate(2, rng=np.random.default_rng(6))
+    for size in (0, 24, 100.0):
+        with pytest.raises(ValueError, match=f"num_samples: expected .* at least 25, got {size}"):
+            compare_model_probabilities(comparison, data, num_samples=size)
+    with pytest.raises(TypeError, match="expected a MixtureComparisonWorkflow, got MixtureWorkfl"):
+        compare_model_probabilities(comparison.workflows[1], data)
 
 
 def test_model_probabilities_by_hand():

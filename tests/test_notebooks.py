@@ -311,7 +311,10 @@ def run_colab_cell(monkeypatch, *, colab=True, installed=False, numpy="2.5.1"):
 def test_colab_installs_the_package_with_its_extra(monkeypatch):
     (asked,) = run_colab_cell(monkeypatch)
     repository, branch = CONFIG["repository"]["url"], CONFIG["repository"]["branch"]
-    assert asked == f'pip install --quiet "abmtools[cognitive] @ git+{repository}@{branch}"'
+    assert (
+        asked
+        == f'pip install --quiet "abmtools[cognitive,distributed] @ git+{repository}@{branch}"'
+    )
     assert "cognitive" in PROJECT["optional-dependencies"]
 
 
@@ -343,8 +346,20 @@ def test_binder_has_all_that_the_package_needs_and_no_cuda(environment):
     assert {"python=3.12", "pip"} < set(conda)
     assert any(entry.startswith("pytorch-cpu") for entry in conda)
     needed = {Requirement(x).name for x in PROJECT["dependencies"]} - {"torch"}
-    assert {Requirement(x).name for x in by_pip["pip"]} == needed | {"numba", "ipywidgets"}
+    assert {Requirement(x).name for x in by_pip["pip"]} == needed | {"numba", "dask", "ipywidgets"}
     assert not re.search(r"cuda|nvidia|pytorch-gpu", json.dumps(environment))
+
+
+def test_binder_has_all_that_notebooks_import(environment):
+    """And Colab, which installs the same extras; what Jupyter itself brings aside."""
+    allowed = {Requirement(x).name for x in environment["dependencies"][-1]["pip"]}
+    # conda brings torch, dask[distributed] the second, Jupyter the third.
+    allowed |= {"abmtools", "torch", "distributed", "IPython"}
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+        modules = set(re.findall(r"^ *(?:from|import) ([a-zA-Z]\w*)", code, re.MULTILINE))
+        assert modules - sys.stdlib_module_names - {"google"} <= allowed, path.name
 
 
 def test_binder_builds_its_environment_before_the_package(environment):

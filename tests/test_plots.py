@@ -51,6 +51,18 @@ def posteriors(model, truth):
 
 
 @pytest.fixture(scope="module")
+def race():
+    """Draws of a model of vectors, with a parameter that the data bound."""
+    model = abm.EvidenceAccumulationHMM(num_obs=20)
+    rng = np.random.default_rng(0)
+    simulated = model.simulate(1, rng=rng)
+    data = model.check_data(simulated)
+    u = model.unconstrain({name: simulated[name] for name in model.parameter_names}, data)
+    u = u[:, None] + rng.normal(size=(1, 200, u.shape[-1]))
+    return abm.MixturePosterior(model, data, u, np.full((1, 200, 20, 2), 0.5))
+
+
+@pytest.fixture(scope="module")
 def sbc(model):
     rng = np.random.default_rng(0)
     targets = model.prior(rng, 50)
@@ -145,6 +157,20 @@ def test_given_axes_keep_their_style(posteriors, truth):
         plots.marginals(posteriors, truth=truth, axes=axes)
     assert to_rgb(axes[0, 0].get_facecolor()) == (0, 0, 0)
     assert sum(to_rgb(axes[0, 0].lines[-1].get_color())) > 2  # the truth can be seen
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 9])
+@pytest.mark.parametrize("label", ["state {}", "a rather long label of component {}"])
+def test_legends_fit_the_figure(size, label):
+    with style.context():
+        figure, ax = plt.subplots(figsize=(5, 3))
+        handles = {label.format(k): ax.plot([0, 1])[0] for k in range(size)}
+        style.put_legend([ax], handles, own_figure=True)
+        figure.canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert legend_texts(ax) == list(handles)
 
 
 # --- parameters -----------------------------------------------------------------------------------
@@ -243,6 +269,105 @@ def test_parameters_refuse(plot, posteriors, truth):
         plot(posteriors, axes=plt.subplots(1, 2)[1])
 
 
+@pytest.mark.parametrize("plot", [plots.marginals, plots.pairs], ids=["marginals", "pairs"])
+def test_parameters_refuse_what_is_no_mapping_of_labels(plot, posteriors):
+    with pytest.raises(TypeError, match="posteriors: expected labels that are strings, got int"):
+        plot({1: posteriors["Stan"]})
+    with pytest.raises(TypeError, match="truth: expected a dictionary of values, got list"):
+        plot(posteriors, truth=[1.0])
+
+
+@pytest.mark.parametrize("first", ["few", "many"])
+def test_posteriors_with_other_labels_are_refused_in_either_order(first):
+    draws = {"few": {"weights": np.ones((9, 2))}, "many": {"weights": np.ones((9, 5))}}
+    ordered = {name: draws[name] for name in sorted(draws, key=lambda name: name != first)}
+    with pytest.raises(ValueError, match=r"posteriors\['few'\]: \['weights\[2\]', .* is missing"):
+        plots.marginals(ordered)
+
+
+@pytest.mark.parametrize("value", [np.zeros(5), 0.5, np.zeros(2), np.zeros((1, 4))])
+def test_truth_of_another_shape_is_refused(value):
+    draws = {"a": {"weights": np.random.default_rng(0).random((50, 3))}}
+    message = r"truth\['weights'\]: expected shape \(3,\), of one data set, got shape"
+    with pytest.raises(ValueError, match=message):
+        plots.marginals(draws, truth={"weights": value})
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_name_that_begins_as_another_has_its_own_truth(order):
+    rng = np.random.default_rng(0)
+    draws = {"drift_var": rng.random((50, 2, 2)), "drift": rng.random((50, 2))}
+    truth = {"drift": np.array([0.1, 0.2]), "drift_var": np.full((1, 2, 2), 0.3)}
+    axes = plots.marginals({"a": dict([*draws.items()][::order])}, truth=truth)
+    shown = {ax.get_title(): ax.lines[-1].get_xdata()[0] for ax in axes}
+    assert (shown["drift[0]"], shown["drift[1]"], shown["drift_var[1, 0]"]) == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize("num_columns", [0, -1, 1.5])
+def test_marginals_refuse_a_number_of_columns(posteriors, num_columns):
+    with pytest.raises(ValueError, match=f"num_columns: expected .*, got {num_columns}"):
+        plots.marginals(posteriors, num_columns=num_columns)
+
+
+def test_pairs_refuse_a_prior_alone(posteriors):
+    with pytest.raises(ValueError, match=r"posteriors: expected .* not a prior, got \['prior'\]"):
+        plots.pairs({"prior": posteriors["amortized"]})
+
+
+def test_densities_end_at_zero_or_at_a_bound():
+    rng = np.random.default_rng(0)
+    draws = {"real": rng.normal(size=400), "scale": rng.exponential(size=400)}
+    real, scale = plots.marginals({"a": draws})
+    (x, height), (at, density) = (ax.lines[0].get_data() for ax in (real, scale))
+    assert x[0] < draws["real"].min() < draws["real"].max() < x[-1]
+    assert max(height[0], height[-1]) < 0.001
+    assert 0 <= at[0] < 0.1
+    assert density[0] > 0.5  # its true value is one
+    for grid, values in ((x, height), (at, density)):
+        assert np.trapezoid(values, grid) == pytest.approx(1, abs=0.02)
+
+
+def test_bounds_are_those_of_the_model(model, posteriors, truth):
+    """Means may lie anywhere, also where all draws are positive; weights are a simplex."""
+    posterior = posteriors["amortized"]
+    shifted = {"weights": truth["weights"], "means": truth["means"] + 2.8}
+    u = posterior.unconstrained + model.unconstrain(shifted) - model.unconstrain(truth)
+    moved = abm.MixturePosterior(model, posterior.data, u, posterior.membership)
+    assert moved.parameters["means"].min() > 0
+    for data in (moved, moved.to_arviz()):
+        axes = plots.marginals({"a": data, "b": moved})
+        ends = [ax.lines[0].get_xdata()[[0, -1]] for ax in axes]
+        assert all(low >= 0 and high <= 1 for low, high in ends[:3])
+        assert ends[3][0] < 0
+
+
+def test_a_density_keeps_the_bound_by_data(race):
+    (ax,) = plots.marginals({"a": race}, names=["non_decision_time"])
+    grid, density = ax.lines[0].get_data()
+    assert grid[0] >= 0
+    assert grid[-1] <= race.data["y"][0, :, 0].min() + 0.001  # the margin of the model
+    assert np.trapezoid(density, grid) == pytest.approx(1, abs=0.02)
+    wider = {"non_decision_time": np.random.default_rng(0).exponential(size=300)}
+    (ax,) = plots.marginals({"a": race, "b": wider}, names=["non_decision_time"])
+    grid, density = ax.lines[1].get_data()
+    assert grid[0] >= 0
+    assert grid[-1] > wider["non_decision_time"].max()
+    assert np.trapezoid(density, grid) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("num_draws", [1, 2, 50, 200])
+def test_pairs_without_a_density_are_points(num_draws):
+    share = np.random.default_rng(0).uniform(0.2, 0.8, size=num_draws)
+    weights = np.column_stack([share, 1 - share])
+    draws = {"weights": weights, "constant": np.ones(num_draws)}
+    axes = plots.pairs({"posterior": draws}, points=False)
+    for i, j in ((1, 0), (2, 0), (2, 1)):
+        assert not axes[i, j].collections
+        (points,) = axes[i, j].lines
+        assert len(points.get_xdata()) == num_draws
+    axes[0, 0].figure.canvas.draw()
+
+
 # --- membership -----------------------------------------------------------------------------------
 
 
@@ -289,6 +414,60 @@ def test_membership_curves_of_single_observations_and_vectors():
     with pytest.raises(ValueError, match=r"x: expected shape \(5,\), got \(4,\)"):
         plots.membership_curves(vector, x=np.arange(4))
     assert plots.membership_curves(vector, x=np.arange(5)).lines
+
+
+@pytest.mark.parametrize("as_tree", [False, True])
+def test_membership_curves_of_a_vector_need_x(race, as_tree):
+    """Entries of a vector are not averaged, though it has the shape of replicates."""
+    y = race.data["y"][0]
+    assert y.shape == (20, 2)
+    posterior = race.to_arviz() if as_tree else race
+    with pytest.raises(ValueError, match=r"x: .* because these are vectors"):
+        plots.membership_curves(posterior)
+    assert plots.membership_curves(posterior, x=y[:, 0]).lines
+
+
+@pytest.mark.parametrize("plot", [plots.membership_curves, plots.membership_scatter])
+def test_a_reference_of_other_data_is_refused(plot, posteriors):
+    posterior = posteriors["amortized"]
+    y = posterior.data["y"].copy()
+    y[0, 3, 1] += 0.1
+    replicate_mask = np.ones(y.shape, dtype=bool)
+
+    def of(**data):
+        data = posterior.model.check_data(data)
+        return abm.MixturePosterior(
+            posterior.model, data, posterior.unconstrained, posterior.membership
+        )
+
+    for other in (of(y=y), of(y=y).to_arviz()):
+        with pytest.raises(
+            ValueError, match=r"reference: expected the posterior's data, .* at 1 of"
+        ):
+            plot(posterior, other)
+    replicate_mask[0, 3, 1] = False
+    unseen = of(y=y, replicate_mask=replicate_mask)
+    with pytest.raises(ValueError, match="reference: expected the posterior's data"):
+        plot(posterior, unseen)
+    assert plot(of(y=posterior.data["y"], replicate_mask=replicate_mask), unseen)
+    with pytest.raises(ValueError, match=r"reference: .* got shape \(40, 2\)"):
+        plot(posterior, of(y=y[:, :, :2]))
+
+
+def test_membership_scatter_leaves_missing_observations_out(posteriors):
+    posterior = posteriors["amortized"]
+    mask = np.arange(40)[None] < 35
+    data = {**posterior.data, "mask": mask}
+    other = posterior.membership.copy()
+    other[:, :, 35:] = other[:, :, 35:, ::-1]  # only missing ones differ
+    ours, theirs = (
+        abm.MixturePosterior(posterior.model, data, posterior.unconstrained, membership)
+        for membership in (posterior.membership, other)
+    )
+    for reference in (theirs, theirs.to_arviz()):
+        ax = plots.membership_scatter(ours, reference)
+        assert ax.texts[0].get_text() == "largest difference 0.000"
+        assert [len(line.get_xdata()) for line in ax.lines[1:]] == [35] * 3
 
 
 def test_membership_scatter(posteriors):
@@ -351,6 +530,17 @@ def test_rank_ecdf(sbc):
     assert len(axes[0].figure.legends) == 1
 
 
+def test_rank_ecdf_draws_one_band_and_keeps_the_global_generator(sbc):
+    bands = []
+    for seed in (1, 2):
+        np.random.seed(seed)  # noqa: NPY002
+        before = np.random.get_state()[1].copy()  # noqa: NPY002
+        ax = plots.rank_ecdf(sbc)[0]
+        np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+        bands.append(ax.collections[0].get_paths()[0].vertices)
+    np.testing.assert_array_equal(*bands)
+
+
 def test_recovery(sbc):
     axes = plots.recovery(sbc, num_col=2)
     assert [ax.get_title() for ax in axes] == LABELS
@@ -391,6 +581,32 @@ def test_losses():
     assert len(axes[0].lines) == 1
 
 
+@pytest.mark.parametrize("num_epochs", [1, 2, 3, 7, 250])
+def test_epochs_are_whole_numbers(num_epochs):
+    values = np.linspace(1, 0.5, num_epochs)
+    axes = plots.losses({"posterior_loss": values, "membership_loss": values})
+    axes[0].figure.canvas.draw()
+    for ax in axes:
+        np.testing.assert_array_equal(ax.get_xticks() % 1, 0)
+
+
+@pytest.mark.parametrize("hole", [0.0, 0.3])
+def test_a_predictive_check_leaves_only_entries_out_that_are_nan(hole):
+    rng = np.random.default_rng(0)
+    observed, replicated = rng.normal(size=(2, 1, 40, 1, 3))
+    observed[rng.random(observed.shape) < hole] = np.nan
+    observed[..., 2] = np.nan  # an entry without any value
+    check = diagnostics.PredictiveCheck(observed, replicated)
+    ax = plots.predictive_check(check)
+    dots = ax.lines[1]
+    np.testing.assert_array_equal(dots.get_xdata(), [0, 1])
+    expected = np.nanmedian(observed[0, :, 0, :2], axis=0)
+    np.testing.assert_allclose(dots.get_ydata(), expected)
+    nothing = diagnostics.PredictiveCheck(observed * np.nan, replicated * np.nan)
+    with pytest.raises(ValueError, match=r"result: expected some values .* got only NaN"):
+        plots.predictive_check(nothing)
+
+
 def test_losses_refuse():
     with pytest.raises(
         TypeError, match="history: expected a Keras History or a dictionary, got list"
@@ -399,5 +615,9 @@ def test_losses_refuse():
     with pytest.raises(ValueError, match=r"history: expected values of \['membership_loss'\], got"):
         plots.losses({"posterior_loss": [1.0], "membership_loss": []})
     both = {"posterior_loss": [1.0], "membership_loss": [1.0]}
+    with pytest.raises(ValueError, match=r"exact: expected some of .* got \['posterior'\]"):
+        plots.losses(both, exact={"posterior": 1.2})
+    with pytest.raises(TypeError, match="exact: expected a dictionary of losses, got float"):
+        plots.losses(both, exact=1.2)
     with pytest.raises(ValueError, match="axes: expected two, got 3"):
         plots.losses(both, axes=plt.subplots(1, 3)[1])

@@ -181,6 +181,32 @@ def test_probabilities_refuse(plot, posterior, reference, three_states, unordere
         plot(posterior, z=z.astype(float))
 
 
+@pytest.mark.parametrize("plot", [plots.state_probabilities, plots.filtering_and_smoothing])
+def test_probabilities_refuse_a_reference_of_other_data(plot, posterior, simulated):
+    model, truth, data = simulated
+    other = exact_posterior(model, truth, {**data, "y": data["y"] + 0.5}, scale=0.2)
+    for reference in (other, other.to_arviz()):
+        with pytest.raises(
+            ValueError, match="reference: expected the posterior's data, got others"
+        ):
+            plot(posterior, reference)
+
+
+@pytest.mark.parametrize("plot", [plots.state_probabilities, plots.filtering_and_smoothing])
+@pytest.mark.parametrize("state", ["1", 1.0, True, [0]])
+def test_probabilities_refuse_a_state_that_is_no_integer(plot, posterior, state):
+    with pytest.raises(TypeError, match="state: expected an integer, got"):
+        plot(posterior, state=state)
+
+
+def test_time_points_are_whole_numbers(posterior, simulated):
+    short = simulated[2]["y"][0, :4, 0]
+    for ax in (plots.sequence(short), plots.state_probabilities(posterior), plots.paths(posterior)):
+        for limits in ((0.9, 4.1), (1, 2), (0, 900)):
+            ax.set_xlim(*limits)
+            np.testing.assert_array_equal(ax.get_xticks() % 1, 0)
+
+
 def test_probabilities_refuse_a_kind_and_axes(posterior):
     with pytest.raises(ValueError, match=r"kind: expected one of .* got 'prediction'"):
         plots.state_probabilities(posterior, kind="prediction")
@@ -243,6 +269,21 @@ def test_sequence_refuses(z):
         plots.sequence(y, replicate_mask=[True] * T)
 
 
+@pytest.mark.parametrize(("num_reps", "argument"), [(1, "mask"), (3, "replicate_mask")])
+def test_sequence_refuses_nan_that_no_mask_explains(num_reps, argument):
+    y = np.zeros((T, num_reps)).squeeze()
+    y[4] = np.nan
+    with pytest.raises(ValueError, match=rf"y: .* got NaN at time points \[5\]; .* by {argument}"):
+        plots.sequence(y)
+    assert plots.sequence(y, mask=np.arange(T) != 4)
+
+
+def test_sequence_refuses_log_probabilities():
+    p = np.full((T, 2), 0.5)
+    with pytest.raises(ValueError, match=r"probabilities: expected values .* got -0\.693"):
+        plots.sequence(np.zeros(T), probabilities=np.log(p))
+
+
 # --- paths ----------------------------------------------------------------------------------------
 
 
@@ -286,6 +327,9 @@ def test_paths_refuse(posterior, unordered, z):
         plots.paths(unordered)
     for number in (0, 51):
         with pytest.raises(ValueError, match=f"num_paths: expected 1 to 50, got {number}"):
+            plots.paths(posterior, number)
+    for number in (2.5, "3", True):
+        with pytest.raises(TypeError, match="num_paths: expected an integer, got"):
             plots.paths(posterior, number)
     with pytest.raises(ValueError, match=r"z: expected shape \(30,\)"):
         plots.paths(posterior, z=z[1:])

@@ -80,8 +80,11 @@ def test_replicated_data_have_the_masks_of_the_data():
     for key, expected in {"mask": mask, "replicate_mask": replicate_mask}.items():
         for m in range(3):
             np.testing.assert_array_equal(found[key][:, m], expected)
-    with pytest.raises(ValueError, match="num_samples: expected a positive integer, got 0"):
-        posterior_predictive(posterior, num_draws=0)
+    for number in (0, 2.5):
+        with pytest.raises(ValueError, match=f"num_draws: expected a positive .* got {number}"):
+            posterior_predictive(posterior, num_draws=number)
+    with pytest.raises(TypeError, match=r"posterior: expected a MixturePosterior, .* got dict"):
+        posterior_predictive(posterior.parameters)
 
 
 # --- predictive_check -----------------------------------------------------------------------------
@@ -159,6 +162,34 @@ def test_states_of_a_chain_are_drawn_as_paths():
     assert len(np.unique(check.observed[0, :, 0])) > 1
 
 
+def test_states_without_scores_are_drawn_one_by_one():
+    """Right for means of a state's observations, too regular for how many these are."""
+    model = abm.GaussianHMM(num_obs=60)
+    truth = {"stay": np.array([[0.97, 0.97]]), "means": np.array([[-0.2, 0.2]])}
+    rng = np.random.default_rng(1)
+    data = model.check_data({"y": model.simulate_data(truth, rng=rng, num_reps=1)["y"]})
+    parameters = {name: np.repeat(x[:, None], 400, axis=1) for name, x in truth.items()}
+    paths = abm.MixturePosterior(
+        model,
+        data,
+        model.unconstrain(parameters),
+        membership=model.exact_membership(data, parameters),
+        filtering=model.exact_filtering(data, parameters),
+        scores=model.emission_scores(data, parameters),
+    )
+    single = replace(paths, scores=None)
+
+    def statistic(y):
+        return [y.sum(), len(y)]
+
+    drawn = [
+        np.nan_to_num(predictive_check(x, statistic, num_draws=400).observed[0, :, 0])
+        for x in (paths, single)
+    ]
+    np.testing.assert_allclose(drawn[0].mean(axis=0), drawn[1].mean(axis=0), atol=3.0)
+    assert drawn[0][:, 1].std() > 2 * drawn[1][:, 1].std()
+
+
 def test_an_empty_state_has_no_statistic():
     data = simulate(1, 40)
     y = np.where(data["z"][..., None] == 1, -4.0, data["y"])
@@ -175,6 +206,24 @@ def test_the_statistic_keeps_its_shape():
         predictive_check(posterior, lambda y: y[:, 0], num_draws=5)
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"statistic": lambda y: None}, ValueError, "statistic: expected .* got NaN or None"),
+        ({"statistic": lambda y: [np.nan] * 2}, ValueError, "statistic: .* got NaN or None"),
+        ({"statistic": 3.0}, TypeError, "statistic: expected a callable, got float"),
+        ({"num_draws": 0}, ValueError, "num_draws: expected a positive integer, got 0"),
+        ({"posterior": {}}, TypeError, "posterior: expected a MixturePosterior, .* got dict"),
+    ],
+    ids=["none", "nan", "statistic", "num_draws", "posterior"],
+)
+def test_predictive_check_refuses(change, error, message):
+    posterior = at_truth({"y": simulate(1, 20)["y"]})
+    arguments = {"posterior": posterior, "statistic": np.mean, "num_draws": 5} | change
+    with pytest.raises(error, match=message):
+        predictive_check(**arguments)
+
+
 def by_hand():
     observed = np.array([[[1.0, 5.0], [2.0, np.nan], [3.0, 6.0], [4.0, np.nan]]])
     replicated = np.array([[[0.0, 5.0], [3.0, 1.0], [3.0, 9.0], [9.0, np.nan]]])
@@ -188,6 +237,8 @@ def test_p_values_by_hand():
     assert check[-1].observed.shape == (1, 4, 2)
     with pytest.raises(IndexError, match="dataset 2 is out of range for 2 data sets"):
         check[2]
+    np.testing.assert_array_equal(check[1:].observed, check[1].observed)
+    assert len(check[:2]) == 2
     assert "4 draws" in str(check)
 
 

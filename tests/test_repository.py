@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import inspect
 import os
 import re
 import subprocess
@@ -23,7 +24,10 @@ ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-
 LARGEST_FILE = 3_000_000  # bytes
 # What runs the networks in a reader's browser, compressed.
 LARGER_FILES = {"book/assets/live/onnxruntime/ort-wasm-simd-threaded.wasm.gz": 4_000_000}
-PACKAGES = ("structures", "models", "networks", "inference", "diagnostics", "plots", "stan")
+PACKAGES = (
+    "structures", "models", "networks", "inference", "diagnostics", "plots", "stan", "datasets",
+    "jobs", "heterogeneity", "refinement",
+)  # fmt: skip
 
 
 def committed_files():
@@ -36,6 +40,12 @@ def committed_files():
         generated = {".venv", "_build", "dist"}
         paths = [p for p in ROOT.rglob("*") if p.relative_to(ROOT).parts[0] not in generated]
     return [path for path in paths if path.is_file()]
+
+
+def public_names():
+    """What the package and its parts declare public, with its name; two may share a name."""
+    packages = [abmtools, *(importlib.import_module(f"abmtools.{name}") for name in PACKAGES)]
+    return [(name, getattr(package, name)) for package in packages for name in package.__all__]
 
 
 def conda_requirements():
@@ -92,10 +102,17 @@ def test_reference_documents_every_public_name():
     """The module that defines it is on a page of the reference."""
     pages = "".join(page.read_text() for page in (ROOT / "book" / "reference").glob("*.md"))
     documented = set(re.findall(r"automodule:: (\S+)$", pages, flags=re.MULTILINE))
-    packages = [abmtools, *(importlib.import_module(f"abmtools.{name}") for name in PACKAGES)]
-    public = [getattr(package, name) for package in packages for name in package.__all__]
-    modules = {getattr(x, "__module__", None) or type(x).__module__ for x in public}
+    modules = {getattr(x, "__module__", None) or type(x).__module__ for _, x in public_names()}
     assert {module for module in modules if module.startswith("abmtools")} <= documented
+
+
+def test_public_objects_have_the_comment_that_the_reference_shows():
+    """Without it, Sphinx leaves out what is neither class, function nor module."""
+    kinds = (inspect.isclass, inspect.isroutine, inspect.ismodule)
+    objects = {name for name, x in public_names() if not any(is_kind(x) for is_kind in kinds)}
+    sources = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("abmtools/**/*.py"))
+    commented = set(re.findall(r"^#: .+\n(\w+)(?:: .+)? = ", sources, flags=re.MULTILINE))
+    assert {"ordered", "simplex"} <= objects <= commented
 
 
 def test_readme_opens_with_the_two_commands():

@@ -493,11 +493,30 @@ def test_masked_observations_have_fixed_weights_as_membership():
 
 
 def test_a_program_may_treat_masked_observations_itself():
-    model = Model(TOY % ("N + 1, 2", "N + 1, 2"), parameter_shapes={"means": (2,)})
+    """If it gives them their weights, and not what zeros in their place would have."""
     data = {"y": np.zeros(3), "mask": np.array([True, False, True])}
-    membership = sample(model, data, engine="stanli", chains=2).posterior["membership"]
+    right, wrong = (
+        Model(
+            TOY % ("N + 1, 2", "N + 1, 2"),
+            parameter_shapes={"means": (2,)},
+            structure=Structure(np.array(weights)),
+        )
+        for weights in ([0.5, 0.5], [0.25, 0.75])
+    )
+    membership = sample(right, data, engine="stanli", chains=2).posterior["membership"]
     assert membership.shape[2:] == (3, 2)
     assert np.all(membership == 0.5)
+    with pytest.raises(ValueError, match="stan_data: expected that missing observations"):
+        sample(wrong, data, engine="stanli", chains=2)
+
+
+def test_membership_that_is_no_probability_is_refused():
+    program = (TOY % ("N, 2", "N, 2")).replace("rep_matrix(0.5", "rep_matrix(-0.7")
+    model = Model(program, parameter_shapes={"means": (2,)})
+    with pytest.raises(
+        ValueError, match=r"'membership' with probabilities in its rows, got .* -0.7"
+    ):
+        sample(model, {"y": np.zeros(3)}, engine="stanli", chains=2)
 
 
 @pytest.mark.parametrize("shape", ["N + 2, 2", "N, 3"])

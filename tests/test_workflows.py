@@ -114,9 +114,39 @@ def test_nothing_of_an_earlier_run_reaches_the_book_on_a_gpu():
     assert setup["with"]["enable-cache"] == "false"
 
 
+def test_weekly_runs_start_without_any_cache():
+    for job in WORKFLOWS["tests"]["jobs"].values():
+        for step in job["steps"]:
+            if "setup-uv" in step.get("uses", ""):
+                expected = "${{ github.event_name != 'schedule' }}"
+                assert step["with"]["enable-cache"] == expected
+
+
+def test_every_built_book_is_looked_at_in_a_browser():
+    (step,) = [
+        x for x in WORKFLOWS["tests"]["jobs"]["book"]["steps"] if x.get("run") == "make book"
+    ]
+    assert step["env"]["CHECK_FLAGS"] == "--browser required"
+    assert (
+        "check_pages.py _build/html --browser required"
+        in dry_run("book", "CHECK_FLAGS=--browser required").stdout
+    )
+    checked = commands(WORKFLOWS["book"]["jobs"]["pages"])
+    assert checked == ["python3 tools/check_pages.py _build/html --browser required"]
+
+
+def test_weekly_failures_are_reported_also_where_something_ran_out_of_time():
+    for name in ("tests", "book"):
+        report = WORKFLOWS[name]["jobs"]["report"]
+        others = {key for key in WORKFLOWS[name]["jobs"] if key not in ("report", "publish")}
+        assert set(report["needs"]) == others
+        assert "always()" in report["if"]
+        assert "'cancelled'" in report["if"]
+
+
 def test_only_main_is_published():
     publish = WORKFLOWS["book"]["jobs"]["publish"]
-    assert publish["needs"] == "gpu"
+    assert publish["needs"] == ["gpu", "pages"]
     assert publish["if"] == "github.event_name == 'push' && github.ref == 'refs/heads/main'"
 
 
@@ -164,6 +194,26 @@ def test_train_all_trains_every_network_and_the_comparison_after_what_it_compare
     assert set(names) == set(ARCHITECTURES) == set(budgets())
     assert names.index("speeded_comparison") > names.index("evidence_hmm")
     assert names.index("speeded_comparison") > names.index("lca_hmm")
+
+
+def test_shortened_training_has_so_many_times_fewer_steps():
+    """Epochs first; where one is still too long, a share of it."""
+    train = load_train()
+    for budget in train.BUDGETS.values():
+        assert train.shorten(budget, 1) == budget
+        for factor in (2, 1000):
+            short = train.shorten(budget, factor)
+            parts = (
+                budget["epochs"] if isinstance(budget["epochs"], dict) else {"": budget["epochs"]}
+            )
+            fewer = short["epochs"] if isinstance(short["epochs"], dict) else {"": short["epochs"]}
+            largest = max(parts, key=parts.get)
+            steps = fewer[largest] * short["num_batches_per_epoch"]
+            expected = parts[largest] * budget["num_batches_per_epoch"] / factor
+            assert abs(steps - expected) <= max(1, 0.25 * expected)
+            assert min(fewer.values()) >= 1
+    second = train.shorten(train.BUDGETS["evidence_hmm"], 12)["heterogeneous"]
+    assert (second["epochs"], second["num_datasets"]) == (3, 5120)
 
 
 def test_profile_gpu_checks_the_gpu_trains_everything_then_builds_the_book():
@@ -229,6 +279,11 @@ def test_torch_trains_where_there_is_no_jax(monkeypatch):
         ("x86_64, gpu:0", None),
         ("x86_64, cuda:0", None),
         ("x86_64, cpu:0", "expected lca_hmm trained on a GPU, got 'x86_64, cpu:0'"),
+        (
+            "x86_64, cpu, then x86_64, gpu:0",
+            "expected lca_hmm trained on a GPU, got 'x86_64, cpu, ",
+        ),
+        ("x86_64, gpu:0, then x86_64, gpu:0", None),
         (None, r"expected a trained network with .*card\.json, got none"),
     ],
 )

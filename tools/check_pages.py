@@ -7,7 +7,8 @@ each page,
 * no script, style sheet or picture comes from another host;
 * every picture has an alternative text, and not its file name;
 
-and, where Chromium is installed, at the width of a phone,
+and, where Chromium is installed (``--browser required``: else that is an error), at the width of a
+phone,
 
 * it says nothing on the console, and mathematics is typeset;
 * it is not wider than the screen;
@@ -276,7 +277,12 @@ def _console(event: dict) -> str | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    root = parser.parse_args().folder.resolve()
+    parser.add_argument(
+        "--browser", choices=("if-there", "required"), default="if-there",
+        help="whether to fail without one",
+    )  # fmt: skip
+    arguments = parser.parse_args()
+    root = arguments.folder.resolve()
     if not (root / "index.html").exists():
         sys.exit(f"folder: expected a built book, found no index.html in {root}.")
     wrong = check_files(root)
@@ -287,6 +293,8 @@ def main() -> None:
         wrong += check_in_browser(root, browser)
     except BrowserError as error:
         print(f"The pages were checked as files only: {error}.")
+        if arguments.browser == "required":
+            wrong.append("They were to be checked in a browser.")
     for line in wrong:
         print(line)
     if wrong:

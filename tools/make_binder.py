@@ -18,7 +18,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 FROM_CONDA = {"torch": "pytorch-cpu"}  # by its name in pyproject.toml
 KEPT = ("python", "pip", *FROM_CONDA.values())
-EXTRAS = ("cognitive",)
+EXTRAS = ("cognitive", "distributed")
 WIDGETS = "ipywidgets"  # of the extra `book`: explorers move only where there is a kernel
 
 HEADER = """\

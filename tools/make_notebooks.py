@@ -37,7 +37,7 @@ if "google.colab" in sys.modules:
 
     os.environ["KERAS_BACKEND"] = "torch"
     if importlib.util.find_spec("abmtools") is None:
-        %pip install --quiet "abmtools[cognitive] @ git+{repository}@{branch}"
+        %pip install --quiet "abmtools[cognitive,distributed] @ git+{repository}@{branch}"
     loaded = sys.modules.get("numpy")
     if loaded is not None and loaded.__version__ != importlib.metadata.version("numpy"):
         raise SystemExit(

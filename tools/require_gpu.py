@@ -50,7 +50,8 @@ def check_trained(folder: Path, names) -> None:
         if not path.is_file():
             raise SystemExit(f"PROFILE=gpu: expected a trained network with {path}, got none.")
         hardware = json.loads(path.read_text(encoding="utf-8"))["hardware"]
-        if not any(device in hardware for device in ("cuda", "gpu")):
+        trainings = hardware.split(", then ")
+        if not all(any(x in training for x in ("cuda", "gpu")) for training in trainings):
             raise SystemExit(f"PROFILE=gpu: expected {name} trained on a GPU, got {hardware!r}.")
 
 

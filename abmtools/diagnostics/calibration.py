@@ -145,7 +145,18 @@ def simulation_based_calibration(
     JobsError
         If some data sets failed for good.
     TypeError, ValueError
-        If the simulated data lack the truth, or log_likelihood is asked of a model without one.
+        If the simulated data lack the truth or the batch axis or are not as
+        `MixtureModel.check_simulated` takes them, or log_likelihood is asked of a model without
+        one.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_mixture")
+    >>> simulated = workflow.simulate(20, num_obs=200, num_reps=3)
+    >>> result = simulation_based_calibration(workflow, simulated, num_samples=100, seed=1)
+    >>> list(result.inside.index[:3]), result.ranks["means"].shape
+    (['weights[0]', 'weights[1]', 'weights[2]'], (20, 3))
     """
     rng = np.random.default_rng(seed)
     batches = parts(workflow.model, simulated, num_samples)

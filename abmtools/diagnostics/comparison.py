@@ -29,6 +29,7 @@ from bayesflow.diagnostics.metrics import classifier_two_sample_test
 
 from ..seeds import fold_seed
 from .draws import Draws, scalar_columns
+from .simulated import MASKS
 
 __all__ = ["Comparison", "compare"]
 
@@ -58,7 +59,9 @@ class Comparison:
     reference_ess : float
         Smallest effective sample size of a parameter in the reference. A reference of a few
         hundred effective draws is itself wrong by tenths of a standard deviation in the tails, and
-        the classifier sees it.
+        the classifier sees it. Of a reference with importance weights it is that of the draws
+        resampled by them, among which some are repeated; how many draws the weights leave in
+        effect, `ImportanceResult.ess` says.
     """
 
     differences: pd.DataFrame
@@ -116,8 +119,8 @@ def compare(
     ------
     TypeError, ValueError
         If one of the two is something else or holds several data sets, no model is known, they
-        have different parameters, their membership has different shapes, or the classifier's seed
-        is no non-negative integer.
+        have different parameters, come with different data or membership of different shapes,
+        num_draws < 1, or the classifier's seed is no non-negative integer.
 
     Examples
     --------
@@ -145,6 +148,10 @@ def compare(
                 f"{argument}: expected the parameters {model.parameter_names}, "
                 f"but {missing} is missing from {list(draws.parameters)}."
             )
+    if not (isinstance(num_draws, int | np.integer) and num_draws >= 1):
+        raise ValueError(f"num_draws: expected a positive integer, got {num_draws!r}.")
+    _require_same_labels(model, posterior, reference)
+    _require_same_data(posterior, reference)
     num_draws = min(num_draws, posterior.num_samples, reference.num_samples)
     return Comparison(
         differences=_differences(model, posterior, reference),
@@ -153,6 +160,42 @@ def compare(
         num_draws=num_draws,
         reference_ess=_smallest_ess(model, reference),
     )
+
+
+def _require_same_labels(model, posterior: Draws, reference: Draws) -> None:
+    """Refuse vectors of different lengths."""
+    ours, theirs = (list(_columns(model, draws)) for draws in (posterior, reference))
+    if ours != theirs:
+        raise ValueError(f"reference: expected {ours} as in the posterior, got {theirs}.")
+
+
+def _require_same_data(posterior: Draws, reference: Draws) -> None:
+    """Refuse posteriors of different data sets, where both come with their data."""
+    if "y" not in posterior.data or "y" not in reference.data:
+        return
+    ours, theirs = (np.asarray(draws.data["y"]) for draws in (posterior, reference))
+    if ours.shape != theirs.shape:
+        raise ValueError(
+            f"reference: expected y of shape {ours.shape} as in the posterior, got {theirs.shape}."
+        )
+    both = _observed(posterior) & _observed(reference)
+    wrong = both & ~np.isclose(ours, theirs, rtol=1e-5)  # one may have been in single precision
+    if wrong.any():
+        raise ValueError(
+            "reference: expected the posterior of the same data set, but y differs from that of "
+            f"the posterior in {wrong.sum()} of {both.sum()} numbers."
+        )
+
+
+def _observed(draws: Draws) -> np.ndarray:
+    """Which numbers of y are not masked."""
+    y = np.asarray(draws.data["y"])
+    observed = np.ones(y.shape, dtype=bool)
+    for key in MASKS:
+        if key in draws.data:
+            mask = np.asarray(draws.data[key], dtype=bool)
+            observed &= mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim))
+    return observed
 
 
 def _columns(model, draws: Draws) -> dict[str, np.ndarray]:

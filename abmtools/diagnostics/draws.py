@@ -16,7 +16,7 @@ from ..inference import MixturePosterior
 from ..inference.datatree import INDICATOR_DIMS
 from ..structures.categorical import draw_systematic
 
-__all__ = ["Draws", "scalar_columns"]
+__all__ = ["Draws", "require_posterior", "scalar_columns"]
 
 SEED = 1  # of resampling: the same posterior gives the same draws
 
@@ -33,6 +33,8 @@ class Draws:
         p(z_i = k | y, theta_s), where it came with the draws.
     data : dict of str to array
         ``"y"``, (N, ...), and masks; empty where no data came with the draws.
+    data_dims : tuple of str, or None
+        Names of the axes of "y", such as ``("obs", "replicate")``, where they are known.
     unconstrained : array, shape (S, D), or None
         Draws on the unconstrained scale, where they are known.
     model : MixtureModel or None
@@ -42,6 +44,13 @@ class Draws:
         Of a hidden Markov model: p(z_t = k | y_{1:t}, theta_s).
     path, most_probable_path : array of int, shape (S, T), or None
         Of a hidden Markov model, where a DataTree holds them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> draws = Draws.of({"weights": np.full((100, 2), 0.5), "scale": np.ones(100)})
+    >>> list(draws.columns)
+    ['weights[0]', 'weights[1]', 'scale']
     """
 
     parameters: Mapping[str, np.ndarray]
@@ -53,6 +62,7 @@ class Draws:
     filtering: np.ndarray | None = None
     path: np.ndarray | None = None
     most_probable_path: np.ndarray | None = None
+    data_dims: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, posterior, argument: str = "posterior") -> "Draws":
@@ -101,6 +111,7 @@ class Draws:
             data={name: x[0] for name, x in posterior.data.items()},
             unconstrained=posterior.unconstrained[0],
             model=posterior.model,
+            data_dims=getattr(posterior.model, "observation_dims", None),
         )
 
     @classmethod
@@ -134,6 +145,7 @@ class Draws:
             **indicators,
             data={str(name): variable.values for name, variable in observed.items()},
             num_chains=dataset.sizes["chain"],
+            data_dims=tuple(map(str, observed["y"].dims)) if "y" in observed else None,
         )
 
     @property
@@ -152,6 +164,15 @@ class Draws:
             return self.unconstrained
         parameters = {name: self.parameters[name][None] for name in model.parameter_names}
         return model.unconstrain(parameters, model.check_data(self.data) if self.data else None)[0]
+
+
+def require_posterior(posterior) -> None:
+    """Refuse what is no `MixturePosterior`."""
+    if not isinstance(posterior, MixturePosterior):
+        raise TypeError(
+            "posterior: expected a MixturePosterior, as workflow.sample returns, "
+            f"got {type(posterior).__name__}."
+        )
 
 
 def scalar_columns(parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -43,6 +43,15 @@ def log_posterior(model, data: Mapping, u: np.ndarray) -> np.ndarray:
     ValueError
         If the model lacks a density, u has the wrong shape or holds NaN, or the model's density
         is NaN or infinite at a parameter inside its space.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_mixture")
+    >>> y = workflow.simulate(2, num_obs=200, num_reps=3)["y"]
+    >>> posterior = workflow.sample(conditions={"y": y}, num_samples=100, seed=1)
+    >>> log_posterior(posterior.model, posterior.data, posterior.unconstrained).shape
+    (2, 100)
     """
     _check_likelihood(model)
     data = model.check_data(data)

@@ -17,14 +17,16 @@ Vehtari, A., Simpson, D., Gelman, A., Yao, Y., & Gabry, J. (2024). Pareto smooth
 sampling. Journal of Machine Learning Research, 25(72), 1-58.
 """
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
 from ..inference import MixturePosterior
+from .draws import require_posterior
 from .exact import log_posterior
 
 __all__ = ["ImportanceResult", "importance", "log_ratio", "weigh"]
@@ -49,12 +51,15 @@ class ImportanceResult:
         Effective number of draws, between 1 and S.
     log_evidence : array, shape (B,)
         log p(y), up to the constant of the prior, from the weights as they are.
+    fingerprint : str, optional
+        Of the draws that were weighed, so that no others are corrected by their weights.
     """
 
     log_weights: np.ndarray
     pareto_k: np.ndarray
     ess: np.ndarray
     log_evidence: np.ndarray
+    fingerprint: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         num_datasets, num_samples = self.log_weights.shape
@@ -83,14 +88,23 @@ class ImportanceResult:
 
         Raises
         ------
+        TypeError
+            If it is no `MixturePosterior`.
         ValueError
-            If the posterior has other numbers of data sets or draws.
+            If the posterior has other numbers of data sets or draws, or other draws.
         """
+        require_posterior(posterior)
         expected = self.log_weights.shape
         if (len(posterior), posterior.num_samples) != expected:
             raise ValueError(
                 f"posterior: expected {expected[0]} data sets with {expected[1]} draws, "
                 f"got {len(posterior)} with {posterior.num_samples}."
+            )
+        known = self.fingerprint is not None
+        if known and self.fingerprint != _fingerprint(posterior.unconstrained):
+            raise ValueError(
+                "posterior: expected the one whose weights these are, got other draws of the same "
+                "shape."
             )
         return replace(posterior, log_weights=self.log_weights)
 
@@ -118,7 +132,8 @@ class ImportanceResult:
         Raises
         ------
         ValueError
-            If the posterior has other numbers of data sets or draws, or num_samples < 1.
+            If the posterior has other numbers of data sets or draws, or other draws, or
+            num_samples < 1.
         """
         return self.correct(posterior).with_equal_weights(num_samples, seed=seed)
 
@@ -137,6 +152,8 @@ def importance(posterior: MixturePosterior) -> ImportanceResult:
 
     Raises
     ------
+    TypeError
+        If `posterior` is no `MixturePosterior`.
     ValueError
         If there are fewer than 25 draws, the model has no likelihood, the draws come without their
         network, or all draws of a data set have weight zero.
@@ -153,6 +170,7 @@ def importance(posterior: MixturePosterior) -> ImportanceResult:
     >>> weights.resample(posterior, num_samples=50, seed=1).num_samples
     50
     """
+    require_posterior(posterior)
     if posterior.num_samples < MIN_SAMPLES:
         raise ValueError(
             f"posterior: expected at least {MIN_SAMPLES} draws, got {posterior.num_samples}."
@@ -163,7 +181,12 @@ def importance(posterior: MixturePosterior) -> ImportanceResult:
         raise ValueError(
             f"posterior: every draw of data set(s) {empty.tolist()} has zero exact density."
         )
-    return weigh(ratio)
+    return replace(weigh(ratio), fingerprint=_fingerprint(posterior.unconstrained))
+
+
+def _fingerprint(u: np.ndarray) -> str:
+    """A hash of draws: shorter than they are, and never the same for others."""
+    return hashlib.sha256(np.ascontiguousarray(u, dtype="float64")).hexdigest()
 
 
 def weigh(ratio: np.ndarray) -> ImportanceResult:

@@ -31,7 +31,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import rel_entr, softmax
 
-from ..models.data import KEYS
+from ..inference import MixtureComparisonWorkflow
+from .draws import require_posterior
 from .exact import log_posterior
 from .importance_sampling import MIN_SAMPLES, weigh
 from .proposals import fit_student
@@ -87,6 +88,8 @@ def log_marginal_likelihood(
 
     Raises
     ------
+    TypeError
+        If `posterior` is no `MixturePosterior`.
     ValueError
         If there are fewer than 25 draws, the model has no likelihood, the draws come without their
         network, `defensive` is out of range, a density is not a number, or it is zero at every draw
@@ -101,6 +104,7 @@ def log_marginal_likelihood(
     >>> log_marginal_likelihood(posterior).log_evidence.shape
     (2,)
     """
+    require_posterior(posterior)
     if posterior.num_samples < MIN_SAMPLES:
         raise ValueError(
             f"posterior: expected at least {MIN_SAMPLES} draws, got {posterior.num_samples}."
@@ -198,10 +202,10 @@ def compare_model_probabilities(
     workflow : MixtureComparisonWorkflow
         Of models that all have a likelihood and a normalized prior.
     conditions : dict or list of dict
-        ``{"y": ...}`` and masks. Batches of a list may differ in numbers of observations; what
-        else the workflow's `simulate` returns is ignored.
+        ``{"y": ...}`` and masks, for one data set or a batch. Batches of a list may differ in
+        numbers of observations; the truth of simulated data is ignored.
     num_samples : int
-        Draws from each model's posterior network.
+        Draws from each model's posterior network, at least 25.
     seed : int
 
     Returns
@@ -210,10 +214,30 @@ def compare_model_probabilities(
 
     Raises
     ------
+    TypeError
+        If the workflow is no comparison of models, or conditions are no dictionaries.
     ValueError
-        As `log_marginal_likelihood`.
+        As `log_marginal_likelihood`; for bad data, see `MixtureModel.check_data`; if there are no
+        batches, or num_samples is too small.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("component_count")
+    >>> data = workflow.simulate(2, num_obs=150)
+    >>> result = compare_model_probabilities(workflow, data, num_samples=200)
+    >>> result.names, result.exact.shape
+    ([1, 2, 3, 4], (2, 4))
     """
-    batches = [conditions] if isinstance(conditions, Mapping) else list(conditions)
+    if not isinstance(workflow, MixtureComparisonWorkflow):
+        raise TypeError(
+            f"workflow: expected a MixtureComparisonWorkflow, got {type(workflow).__name__}."
+        )
+    if not (isinstance(num_samples, int | np.integer) and num_samples >= MIN_SAMPLES):
+        raise ValueError(
+            f"num_samples: expected an integer of at least {MIN_SAMPLES}, got {num_samples!r}."
+        )
+    batches = _checked(workflow, conditions)
     amortized, evidences = [], []
     for batch in _parts(batches, max(1, DRAWS_AT_ONCE // num_samples)):
         posterior = workflow.sample(conditions=batch, num_samples=num_samples, seed=seed)
@@ -238,8 +262,26 @@ def compare_model_probabilities(
     )
 
 
+def _checked(workflow, conditions) -> list[dict[str, np.ndarray]]:
+    """Batches of data with a batch axis, as every model accepts them, without the truth."""
+    batches = conditions if isinstance(conditions, list | tuple) else [conditions]
+    for batch in batches:
+        if not isinstance(batch, Mapping):
+            raise TypeError(
+                "conditions: expected a dictionary with key 'y' or a list of them, "
+                f"got {type(batch).__name__}."
+            )
+    if not batches:
+        raise ValueError("conditions: expected at least one batch of data sets, got none.")
+    truth = {"z", "model_indices"}.union(*(x.parameter_names for x in workflow.models.values()))
+    return [
+        workflow._check_data({key: value for key, value in batch.items() if key not in truth})
+        for batch in batches
+    ]
+
+
 def _parts(batches: list, size: int):
-    """A few data sets at a time, without the truth."""
+    """A few data sets at a time."""
     for batch in batches:
         for start in range(0, len(batch["y"]), size):
-            yield {key: batch[key][start : start + size] for key in KEYS if key in batch}
+            yield {key: value[start : start + size] for key, value in batch.items()}

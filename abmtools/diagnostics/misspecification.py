@@ -67,6 +67,14 @@ class Misspecification:
     def __len__(self) -> int:
         return len(self.mmd)
 
+    def __getitem__(self, index) -> "Misspecification":
+        """The result for some of the data sets, by an index or a slice; keeps the axis B."""
+        if isinstance(index, int | np.integer):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"dataset {index} is out of range for {len(self)} data sets.")
+            index = slice(index % len(self), index % len(self) + 1)
+        return Misspecification(self.mmd[index], self.null[index], self.num_obs[index])
+
     @property
     def p_value(self) -> np.ndarray:
         """Probability of a distance at least as large if the model is right, (B,)."""

@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from ..inference import MixturePosterior
+from .draws import require_posterior
 from .simulated import MASKS, simulate_like
 
 __all__ = ["PredictiveCheck", "posterior_predictive", "predictive_check"]
@@ -58,12 +59,13 @@ class PredictiveCheck:
     def __len__(self) -> int:
         return len(self.observed)
 
-    def __getitem__(self, index: int) -> "PredictiveCheck":
-        """The check of one data set; keeps the axis B."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"dataset {index} is out of range for {len(self)} data sets.")
-        rows = slice(index % len(self), index % len(self) + 1)
-        return PredictiveCheck(self.observed[rows], self.replicated[rows], self.by_state)
+    def __getitem__(self, index) -> "PredictiveCheck":
+        """The check of some of the data sets, by an index or a slice; keeps the axis B."""
+        if isinstance(index, int | np.integer):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"dataset {index} is out of range for {len(self)} data sets.")
+            index = slice(index % len(self), index % len(self) + 1)
+        return PredictiveCheck(self.observed[index], self.replicated[index], self.by_state)
 
     @property
     def p_value(self) -> np.ndarray:
@@ -116,6 +118,8 @@ def posterior_predictive(
 
     Raises
     ------
+    TypeError
+        If `posterior` is no `MixturePosterior`.
     ValueError
         If num_draws < 1, or the model's emission masks what was observed.
 
@@ -128,7 +132,7 @@ def posterior_predictive(
     >>> posterior_predictive(posterior, num_draws=20)["y"].shape
     (2, 20, 150, 3)
     """
-    draws = posterior.with_equal_weights(num_draws, seed=seed)
+    draws = _equal_draws(posterior, num_draws, seed)
     return _replicate(draws, np.random.default_rng(seed))
 
 
@@ -161,9 +165,22 @@ def predictive_check(
 
     Raises
     ------
+    TypeError
+        If `posterior` is no `MixturePosterior`, or the statistic is not callable.
     ValueError
-        If num_draws < 1, the statistic changes its shape, or the model's emission masks what was
-        observed.
+        If num_draws < 1, the statistic changes its shape or is never a number, or the model's
+        emission masks what was observed.
+
+    Notes
+    -----
+    Where the structure can only be simulated, as with `Simulated`, or the network is a
+    `SequenceClassifier` (``posterior.filtering`` is there, ``posterior.scores`` is None), the
+    network knows the state of each observation, but not how they depend on each other. The states
+    of the observed data are then drawn independently at each time, which is no draw of
+    p(z | y, theta). Statistics of single observations in a state, such as means and quantiles, are
+    right. Those of whole sequences of states are not, and their p-values mean nothing: how many
+    observations are in a state, how long its runs are, how observations that follow each other in
+    it are related.
 
     Examples
     --------
@@ -175,8 +192,10 @@ def predictive_check(
     >>> check.p_value.shape
     (1, 3, 2)
     """
+    if not callable(statistic):
+        raise TypeError(f"statistic: expected a callable, got {type(statistic).__name__}.")
     rng = np.random.default_rng(seed)
-    draws = posterior.with_equal_weights(num_draws, seed=seed)
+    draws = _equal_draws(posterior, num_draws, seed)
     replicated = _replicate(draws, rng)
     observed = {
         key: np.broadcast_to(x[:, None], (len(x), num_draws, *x.shape[1:]))
@@ -186,7 +205,20 @@ def predictive_check(
     values = [_statistics(statistic, data, num_states) for data in (observed, replicated)]
     if values[0].shape != values[1].shape:
         raise ValueError(_changed_shape(values[0].shape[3:], values[1].shape[3:]))
+    if all(np.isnan(value).all() for value in values):
+        raise ValueError(
+            "statistic: expected a number or an array of numbers, got NaN or None for all "
+            "observed and replicated data."
+        )
     return PredictiveCheck(*values, by_state=by_state)
+
+
+def _equal_draws(posterior: MixturePosterior, num_draws: int, seed: int) -> MixturePosterior:
+    """Draws of equal weight, as many as are asked for."""
+    require_posterior(posterior)
+    if not (isinstance(num_draws, int | np.integer) and num_draws >= 1):
+        raise ValueError(f"num_draws: expected a positive integer, got {num_draws!r}.")
+    return posterior.with_equal_weights(num_draws, seed=seed)
 
 
 def _replicate(draws: MixturePosterior, rng: np.random.Generator) -> dict[str, np.ndarray]:

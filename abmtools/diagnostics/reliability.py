@@ -192,6 +192,17 @@ def predicted_membership(
     ------
     TypeError, ValueError
         If the simulated data lack the truth, or `at` is neither of the two.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_mixture")
+    >>> simulated = workflow.simulate(20, num_obs=200, num_reps=3)
+    >>> probabilities, z = predicted_membership(workflow, simulated)
+    >>> probabilities.shape, z.shape
+    ((4000, 3), (4000,))
+    >>> membership_calibration(probabilities, z).expected_calibration_error < 0.05
+    True
     """
     if at not in {"truth", "draws"}:
         raise ValueError(f"at: expected 'truth' or 'draws', got {at!r}.")

@@ -4,11 +4,11 @@ Diagnostics over many data sets take what `MixtureModel.simulate` returns, or a 
 batches, because one batch has one number of observations.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from ..models.data import require_truth
+from ..models.data import KEYS, ObservedData, require_truth
 
 __all__ = ["MASKS", "parts", "simulate_like", "truth"]
 
@@ -18,7 +18,7 @@ DRAWS_AT_ONCE = 20_000
 
 
 def parts(model, simulated, num_samples: int = 1) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the data sets of one batch or of a list of batches, a few at a time.
+    """Yield the data sets of one batch or of a list of batches, a few at a time, all checked.
 
     Parameters
     ----------
@@ -32,17 +32,38 @@ def parts(model, simulated, num_samples: int = 1) -> Iterator[dict[str, np.ndarr
     TypeError
         If `simulated` is neither a mapping nor a list of them.
     ValueError
-        If there are no data sets, or a batch lacks a parameter of the model, ``"z"`` or ``"y"``.
+        If there are no data sets, a batch lacks a parameter of the model, ``"z"``, ``"y"`` or the
+        batch axis, or holds anything else; or as `MixtureModel.check_simulated`.
     """
+    if not isinstance(simulated, Iterable):
+        raise TypeError(
+            "simulated: expected what model.simulate returns, or a list of that, "
+            f"got {type(simulated).__name__}."
+        )
     batches = [simulated] if isinstance(simulated, Mapping) else list(simulated)
     if not batches:
         raise ValueError("simulated: expected at least one batch of data sets, got none.")
-    for batch in batches:
-        require_truth(model, batch)
+    batches = [_checked(model, batch) for batch in batches]
     size = max(1, min(DATASETS_AT_ONCE, DRAWS_AT_ONCE // max(1, num_samples)))
     for batch in batches:
         for start in range(0, len(batch["y"]), size):
-            yield {key: np.asarray(value)[start : start + size] for key, value in batch.items()}
+            yield {key: value[start : start + size] for key, value in batch.items()}
+
+
+def _checked(model, batch: Mapping) -> dict[str, np.ndarray]:
+    """A batch as `check_simulated` returns it; with a batch axis, and nothing unknown."""
+    require_truth(model, batch)
+    unknown = set(batch) - {*KEYS, "z", *model.parameter_names}
+    if unknown:  # a misspelled mask would be left out in silence
+        raise ValueError(
+            f"simulated: expected parameters, 'z', 'y' and masks, got {sorted(unknown)}, too."
+        )
+    if np.ndim(batch["y"]) == ObservedData(model).rank - 1:
+        raise ValueError(
+            "simulated['y']: expected a batch of data sets, shape (B, N, ...), got one without "
+            f"the axis B, shape {np.shape(batch['y'])}."
+        )
+    return model.check_simulated(batch)
 
 
 def truth(model, batch: Mapping) -> dict[str, np.ndarray]:

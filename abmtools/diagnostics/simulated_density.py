@@ -24,6 +24,8 @@ __all__ = ["simulated_membership", "simulated_scores"]
 DRAWS_PER_BIN = 5000
 SMALLEST_BIN = 20  # at both ends; towards the middle each is larger by
 GROWTH = 1.3
+FIRST = 1000  # draws that tell whether columns are discrete
+MOST_CATEGORIES = 100  # among these: of a continuous column nearly all are different
 
 
 def simulated_scores(
@@ -38,7 +40,8 @@ def simulated_scores(
     data : mapping of str to array
         ``"y"``, (B, N) or (B, N, D), and a mask; see `MixtureModel.check_data`.
     parameters : mapping of str to array
-        One vector for each data set, ``{name: (B, ...)}``.
+        One vector for each data set, ``{name: (B, ...)}``, with the axis B for a single one, too.
+        What else it holds is ignored.
     num_draws : int
         Draws of each component at each parameter vector, at least 25,000. Four million races of
         half a second take some six seconds.
@@ -52,22 +55,33 @@ def simulated_scores(
     Raises
     ------
     TypeError, ValueError
-        For bad data, see `MixtureModel.check_data`, or if the model has replicates, or there are
-        too few draws.
+        For bad data, see `MixtureModel.check_data`; if parameters are not one vector for each data
+        set inside the constraints, the model has replicates, there are too few draws, or columns
+        after the first are not discrete.
+
+    Examples
+    --------
+    >>> import abmtools as abm, numpy as np
+    >>> model = abm.EvidenceAccumulationHMM()
+    >>> simulated = model.simulate(2, rng=np.random.default_rng(1), num_obs=50)
+    >>> simulated_scores(model, simulated, simulated, num_draws=50_000).shape
+    (2, 50, 2)
     """
     if model.num_reps is not None:
         raise ValueError(f"model: expected one without replicates, got {model.name}.")
     if num_draws < 5 * DRAWS_PER_BIN:
         raise ValueError(f"num_draws: expected at least {5 * DRAWS_PER_BIN}, got {num_draws}.")
     data = model.check_data(data)
+    parameters = _check_parameters(model, parameters, len(data["y"]))
     observed = _columns(data["y"])
     scores = np.empty((*observed.shape[:2], model.num_components))
     rng = np.random.default_rng(seed)
     for b, y in enumerate(observed):
-        theta = {name: np.asarray(parameters[name])[b : b + 1] for name in model.parameter_names}
+        theta = {name: value[b : b + 1] for name, value in parameters.items()}
         for k in range(model.num_components):
             indicators = np.full((1, num_draws), k)
             draws = _columns(model.emission(rng, theta, indicators)["y"])[0]
+            _require_discrete(model, draws[:, 1:])
             scores[b, :, k] = _log_density(y, draws)
     return np.where(data["mask"][..., None], scores, 0.0) if "mask" in data else scores
 
@@ -79,6 +93,16 @@ def simulated_membership(
 
     Arguments and errors are those of `simulated_scores`; the structure's distribution must be
     known.
+
+    Examples
+    --------
+    >>> import abmtools as abm, numpy as np
+    >>> model = abm.EvidenceAccumulationHMM()
+    >>> simulated = model.simulate(1, rng=np.random.default_rng(1), num_obs=50)
+    >>> membership = simulated_membership(model, simulated, simulated, num_draws=200_000)
+    >>> theta = {name: simulated[name][:, None] for name in model.parameter_names}
+    >>> bool(np.abs(membership - model.exact_membership(simulated, theta)[:, 0]).max() < 0.05)
+    True
     """
     if not model.has_known_structure:
         raise ValueError(f"model: the indicators of {model.name} can only be simulated.")
@@ -86,6 +110,35 @@ def simulated_membership(
     one = {name: np.asarray(parameters[name])[:, None] for name in model.parameter_names}
     log_membership = model.structure.log_membership(scores[:, None], one)
     return np.exp(keras.ops.convert_to_numpy(log_membership))[:, 0]
+
+
+def _check_parameters(model, parameters, num_datasets: int) -> dict[str, np.ndarray]:
+    """The model's parameters, {name: (B, ...)}."""
+    if not isinstance(parameters, Mapping):
+        raise TypeError(
+            f"parameters: expected a dictionary of arrays, got {type(parameters).__name__}."
+        )
+    own = {name: parameters[name] for name in model.parameter_names if name in parameters}
+    checked = model.space.check(own)
+    name, shape = next(iter(model.parameter_shapes.items()))
+    leading = checked[name].shape[: checked[name].ndim - len(shape)]
+    if leading != (num_datasets,):
+        raise ValueError(
+            f"parameters: expected one vector for each of {num_datasets} data sets, leading axes "
+            f"({num_datasets},), got {leading}."
+        )
+    return checked
+
+
+def _require_discrete(model, columns: np.ndarray) -> None:
+    """Refuse columns of draws, (n, D - 1), that a table of categories cannot hold."""
+    found = len(np.unique(columns[:FIRST], axis=0)) if columns.size else 0
+    if found > MOST_CATEGORIES:
+        raise ValueError(
+            f"model: expected observations of {model.name} with at most one continuous column, "
+            f"the first, and few categories in the others, got {found} different ones in "
+            f"{FIRST} draws."
+        )
 
 
 def _columns(y: np.ndarray) -> np.ndarray:

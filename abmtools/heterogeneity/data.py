@@ -83,7 +83,7 @@ class HeterogeneousData:
             for name, values in block.items():
                 np.save(unfinished / f"{number}-{name}.npy", values)
         contents = {
-            "model": self.model.name,
+            "model": _describe(self.model),
             "blocks": [list(block) for block in self.blocks],
             "num_rejected": self.num_rejected,
         }
@@ -115,8 +115,8 @@ class HeterogeneousData:
         if not (folder / CONTENTS).is_file():
             raise FileNotFoundError(f"folder: expected heterogeneous data in {folder}, got none.")
         contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
-        if contents["model"] != model.name:
-            raise ValueError(f"model: expected {contents['model']}, got {model.name}.")
+        if contents["model"] != _describe(model):
+            raise ValueError(f"model: expected {contents['model']}, got {_describe(model)}.")
         blocks = [
             {name: np.load(folder / f"{number}-{name}.npy", mmap_mode="r") for name in names}
             for number, names in enumerate(contents["blocks"])
@@ -166,3 +166,15 @@ class HeterogeneousData:
             ratio = block["log_density"] - workflow.log_prob_unconstrained(data, u)
             gaps.append(ratio.mean(axis=1))
         return np.concatenate(gaps)
+
+
+def _describe(model) -> dict:
+    """What tells one model from another, as JSON has it: many have the same name."""
+    return {
+        "name": model.name,
+        "parameters": model.space.describe(),
+        "structure": type(model.structure).__name__,
+        "num_components": model.num_components,
+        "num_features": model.num_features,
+        "replicates": model.num_reps is not None,
+    }

@@ -50,6 +50,14 @@ def simulate_heterogeneous(
     ValueError
         If the spread is not a number from zero on, strays have another shape than the
         observations, or the model's emission masks some itself.
+
+    Examples
+    --------
+    >>> import abmtools as abm, numpy as np
+    >>> from abmtools.heterogeneity import simulate_heterogeneous
+    >>> model = abm.GaussianMixture(num_obs=200, num_reps=3)
+    >>> simulate_heterogeneous(model, 4, rng=np.random.default_rng(1))["y"].shape
+    (4, 200, 3)
     """
     if not (np.isfinite(spread) and spread >= 0):
         raise ValueError(f"spread: expected a number from zero on, got {spread}.")

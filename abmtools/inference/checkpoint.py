@@ -16,7 +16,14 @@ import numpy as np
 
 from ..models.model_choice import ModelChoice
 
-__all__ = ["Checkpoint", "RequireFinite", "load_checkpoint", "load_weights", "save_weights"]
+__all__ = [
+    "Checkpoint",
+    "RequireFinite",
+    "count_fits",
+    "load_checkpoint",
+    "load_weights",
+    "save_weights",
+]
 
 
 def _write(path: Path, arrays: dict, *, compressed: bool = False) -> None:
@@ -76,13 +83,10 @@ def _assign(prefix: str, variables, arrays: dict, path: Path) -> None:
 def _targets(estimator) -> dict[str, str]:
     """What the networks' numbers are about, which the shapes of weights do not tell."""
     if isinstance(estimator.model, ModelChoice):
-        targets = list(estimator.model.models)
+        names = estimator.model.models
+        targets = [x.item() if isinstance(x, np.generic) else x for x in names]
     else:
-        space = estimator.model.space
-        targets = [
-            [name, list(space.shapes[name]), constraint.name]
-            for name, constraint in space.constraints.items()
-        ]
+        targets = estimator.model.space.describe()
     return {"targets": json.dumps(targets)}
 
 
@@ -117,7 +121,12 @@ def load_weights(estimator, path) -> None:
     _assign("weights", estimator.weights, arrays, Path(path))
 
 
-def load_checkpoint(estimator, optimizer, path) -> tuple[int, dict, int]:
+def count_fits(path) -> int:
+    """Finished calls of ``fit_*`` before the one that wrote a checkpoint."""
+    return int(_read(path).get("num_fits", 0))
+
+
+def load_checkpoint(estimator, optimizer, path) -> tuple[int, dict, int, int | None]:
     """Restore estimator and optimizer.
 
     Returns
@@ -128,6 +137,8 @@ def load_checkpoint(estimator, optimizer, path) -> tuple[int, dict, int]:
         Their losses.
     num_fits : int
         Finished calls of ``fit_*`` before this one.
+    seed : int or None
+        Of the workflow's data; old files do not tell.
     """
     arrays = _read(path)
     _require_targets(estimator, arrays, Path(path))
@@ -136,7 +147,8 @@ def load_checkpoint(estimator, optimizer, path) -> tuple[int, dict, int]:
     _assign("generators", _generators(estimator), arrays, Path(path))
     _assign("optimizer", optimizer.variables, arrays, Path(path))
     history = json.loads(str(arrays["history"]))
-    return int(arrays["epoch"]), history, int(arrays.get("num_fits", 0))
+    seed = int(arrays["seed"]) if "seed" in arrays else None
+    return int(arrays["epoch"]), history, int(arrays.get("num_fits", 0)), seed
 
 
 class RequireFinite(keras.callbacks.Callback):
@@ -160,15 +172,16 @@ class Checkpoint(keras.callbacks.Callback):
     path : path
     history : dict
         Losses of epochs that were finished before, {name: list}.
-    num_fits : int
+    num_fits, seed : int
         See `load_checkpoint`.
     every : int
         Write after every so many epochs; the last is always written.
     """
 
-    def __init__(self, path, history: dict, *, num_fits: int = 0, every: int = 1):
+    def __init__(self, path, history: dict, *, seed: int, num_fits: int = 0, every: int = 1):
         super().__init__()
         self.path, self.num_fits, self.every = Path(path), num_fits, every
+        self.seed = seed
         self.history = {name: list(values) for name, values in history.items()}
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
@@ -183,5 +196,6 @@ class Checkpoint(keras.callbacks.Callback):
                 "epoch": epoch + 1,
                 "history": json.dumps(self.history),
                 "num_fits": self.num_fits,
+                "seed": self.seed,
             }
             _write(self.path, arrays)

@@ -28,6 +28,17 @@ class ComparisonPosterior:
         p(theta, z | y, M).
     prior : array, shape (M,)
         The prior probabilities that p(M | y) belongs to.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("component_count")
+    >>> y = workflow.simulate(3, num_obs=150)["y"]
+    >>> posterior = workflow.sample(conditions={"y": y}, num_samples=50, seed=1)
+    >>> posterior[2].parameters["means"].shape
+    (3, 50, 2)
+    >>> posterior.with_prior([0.4, 0.3, 0.2, 0.1]).probabilities.shape
+    (3, 4)
     """
 
     probabilities: np.ndarray

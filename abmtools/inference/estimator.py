@@ -66,6 +66,15 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         of the scorer's cost; a chain is always scored as a whole.
     **kwargs
         Passed to ``bayesflow.estimators.BasicEstimator``.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_mixture")
+    >>> data = workflow.model.check_data(workflow.simulate(2, num_obs=200, num_reps=3))
+    >>> u = workflow.estimator.sample_unconstrained(data, 10, seed=None)
+    >>> u.shape, workflow.estimator.indicators(data, u)["membership"].shape
+    ((2, 10, 5), (2, 10, 200, 3))
     """
 
     def __init__(

@@ -33,6 +33,15 @@ def make_muon(learning_rate: float, num_steps: int) -> keras.optimizers.Optimize
     keras.optimizers.Muon
         With gradients clipped to norm 1.5, as in BayesFlow, and no weight decay, because fresh
         simulations cannot be overfitted.
+
+    Examples
+    --------
+    >>> from abmtools import GaussianMixture, MixtureWorkflow
+    >>> from abmtools.inference import make_muon
+    >>> optimizer = make_muon(learning_rate=1e-3, num_steps=20_000)
+    >>> workflow = MixtureWorkflow(GaussianMixture(), optimizer=optimizer)
+    >>> workflow.optimizer is optimizer
+    True
     """
     warmup_steps = int(WARMUP * num_steps)
     schedule = keras.optimizers.schedules.CosineDecay(

@@ -101,11 +101,26 @@ class MixturePosterior:
         return self.num_datasets
 
     def __getitem__(self, index) -> "MixturePosterior":
-        """The posterior of some of the data sets, by an index or a slice; keeps the axis B."""
-        if isinstance(index, int | np.integer):
+        """The posterior of some of the data sets; keeps the axis B.
+
+        Parameters
+        ----------
+        index : int, slice, or list or array of int or bool
+            Of the data sets. `with_equal_weights` thins their draws.
+
+        Raises
+        ------
+        IndexError
+            If there is no such data set.
+        TypeError
+            If the index is anything else.
+        """
+        if isinstance(index, int | np.integer) and not isinstance(index, bool):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"dataset {index} is out of range for {len(self)} data sets.")
             index = slice(index % len(self), index % len(self) + 1)
+        elif not isinstance(index, slice):
+            index = _check_index(index)
         return MixturePosterior(
             model=self.model,
             data={key: value[index] for key, value in self.data.items()},
@@ -151,8 +166,8 @@ class MixturePosterior:
         if num_samples is None and self.log_weights is None:
             return self
         num_samples = self.num_samples if num_samples is None else num_samples
-        if num_samples < 1:
-            raise ValueError(f"num_samples: expected a positive integer, got {num_samples}.")
+        if not (isinstance(num_samples, int | np.integer) and num_samples >= 1):
+            raise ValueError(f"num_samples: expected a positive integer, got {num_samples!r}.")
         rng = np.random.default_rng(seed)
         return self.resample(draw_systematic(rng, self.weights, num_samples))
 
@@ -361,3 +376,14 @@ class MixturePosterior:
         rows = [range(self.num_datasets), range(self.num_samples)]
         index = pd.MultiIndex.from_product(rows, names=["dataset", "draw"])
         return pd.DataFrame(columns, index=index)
+
+
+def _check_index(index) -> np.ndarray:
+    """Several data sets, by their numbers or by whether they are wanted."""
+    chosen = None if isinstance(index, tuple) else np.asarray(index)
+    if chosen is None or chosen.ndim != 1 or chosen.dtype.kind not in "iub":
+        raise TypeError(
+            "index: expected an integer, a slice, or a list of integers or booleans of data sets, "
+            f"got {index!r}. with_equal_weights(n) thins draws."
+        )
+    return chosen

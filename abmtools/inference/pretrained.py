@@ -165,7 +165,15 @@ def weights_folder(name: str):
 
 
 def load_card(name: str) -> dict:
-    """The card of a trained network, as a dictionary."""
+    """The card of a trained network, as a dictionary.
+
+    Examples
+    --------
+    >>> from abmtools.inference import load_card
+    >>> card = load_card("gaussian_hmm")
+    >>> card["model"], card["num_obs"]
+    ('GaussianHMM', [100, 100])
+    """
     return json.loads((weights_folder(name) / "card.json").read_text())
 
 

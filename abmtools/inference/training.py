@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from .checkpoint import Checkpoint, RequireFinite, load_checkpoint
+from .checkpoint import Checkpoint, RequireFinite, count_fits, load_checkpoint
 from .dataset import EpochCounter, SeededDataset
 
 __all__ = ["SeededTraining"]
@@ -67,7 +67,8 @@ class SeededTraining:
             N and R are drawn anew for each block of eight batches. A second call brings new data.
         resume : bool
             Go on from the workflow's checkpoint file if there is one; the data and learning rates
-            of the remaining epochs are those of an uninterrupted run.
+            of the remaining epochs are those of an uninterrupted run, whatever this workflow's
+            seed. The file that an earlier, finished call of this workflow has left is none.
         simulator : optional
             What simulates the training data in place of the workflow's model. It has the model's
             ``simulate(batch_size, rng=rng)``, ``num_obs`` and ``num_reps``; for instance a
@@ -91,10 +92,18 @@ class SeededTraining:
         Raises
         ------
         ValueError
-            If `resume` is asked of a workflow without a checkpoint file.
+            If a number is not positive, or `resume` is asked of a workflow without a checkpoint
+            file.
         FloatingPointError
             If a loss is not a number; the checkpoint stays as it was.
         """
+        for name, value in {
+            "epochs": epochs,
+            "num_batches_per_epoch": num_batches_per_epoch,
+            "batch_size": batch_size,
+        }.items():
+            if not (isinstance(value, int | np.integer) and value >= 1):
+                raise ValueError(f"{name}: expected a positive integer, got {value!r}.")
         dataset = SeededDataset(
             self.model if simulator is None else simulator,
             batch_size=batch_size,
@@ -116,16 +125,16 @@ class SeededTraining:
         self, dataset, epochs, strategy, keep_optimizer, validation_data, *, resume=False, **kwargs
     ):
         callbacks = [RequireFinite(), *(kwargs.pop("callbacks", None) or [])]
-        first = 0
-        if resume and self.checkpoint is not None and self.checkpoint.exists():
+        if resume and self.checkpoint is None:
+            raise ValueError("resume: expected a workflow with a checkpoint file, got none.")
+        first, self.losses = 0, {}
+        # What an earlier call of this workflow has left is no beginning of this one.
+        if resume and self.checkpoint.exists() and count_fits(self.checkpoint) >= self.num_fits:
             optimizer = self.build_optimizer(epochs, dataset.num_batches, strategy=strategy)
-            first, self.losses, self.num_fits = load_checkpoint(
+            first, self.losses, self.num_fits, seed = load_checkpoint(
                 self.estimator, optimizer, self.checkpoint
             )
-        elif resume and self.checkpoint is None:
-            raise ValueError("resume: expected a workflow with a checkpoint file, got none.")
-        else:
-            self.losses = {}
+            self.seed = self.seed if seed is None else seed
         if isinstance(dataset, SeededDataset):
             dataset.seed = self.seed + self.num_fits  # each call has data of its own
             callbacks.append(EpochCounter(dataset))
@@ -135,6 +144,7 @@ class SeededTraining:
                     self.checkpoint,
                     self.losses,
                     num_fits=self.num_fits,
+                    seed=self.seed,
                     every=self.checkpoint_every,
                 )
             )

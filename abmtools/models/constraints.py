@@ -174,6 +174,17 @@ class Constraint:
     bound : callable, optional
         ``bound(data)`` returns an upper bound b for each data set, (B,), from NumPy arrays
         ``{"y": (B, N, ...)}`` and masks. The transform then is that of the parameter over b.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from abmtools import ordered
+    >>> from keras.ops import convert_to_numpy
+    >>> u = ordered.unconstrain(np.array([1.0, 2.0, 3.0]))
+    >>> convert_to_numpy(u).tolist()
+    [1.0, 0.0, 0.0]
+    >>> convert_to_numpy(ordered.constrain(u)).tolist()
+    [1.0, 2.0, 3.0]
     """
 
     name: str
@@ -249,6 +260,14 @@ def interval(lower: float, upper: float) -> Constraint:
     ------
     ValueError
         If the bounds are not finite or lower >= upper.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from abmtools import interval
+    >>> share = interval(0.0, 0.5)
+    >>> share.inside(np.array([0.2, 0.7]))
+    array([ True, False])
     """
     if not (np.isfinite(lower) and np.isfinite(upper) and lower < upper):
         raise ValueError(f"interval: expected finite lower < upper, got ({lower}, {upper}).")
@@ -275,6 +294,16 @@ def below(bound: Callable) -> Constraint:
     ------
     TypeError
         If it is not callable.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from abmtools import below
+    >>> def fastest(data):
+    ...     return data["y"].min(axis=1)
+    >>> constraints = {"non_decision_time": below(fastest)}
+    >>> constraints["non_decision_time"].bound({"y": np.array([[0.3, 0.5], [0.9, 0.4]])})
+    array([0.3, 0.4])
     """
     if not callable(bound):
         raise TypeError(f"bound: expected a function of the data, got {type(bound).__name__}.")
@@ -289,8 +318,10 @@ def below(bound: Callable) -> Constraint:
     )
 
 
+#: Any finite numbers, in any shape, such as a location.
 unconstrained = Constraint("unconstrained", None, 0, 0, np.isfinite, "finite numbers")
 
+#: Positive numbers, in any shape, such as a scale.
 positive = Constraint(
     name="positive",
     transform=Bounded(lower=0.0, method="exp", inclusive="none"),
@@ -300,6 +331,7 @@ positive = Constraint(
     requirement="positive values",
 )
 
+#: Positive numbers that add up to one, (K,), such as mixture weights.
 simplex = Constraint(
     name="simplex",
     transform=StickBreaking(),
@@ -309,6 +341,7 @@ simplex = Constraint(
     requirement="positive values that sum to one along the last axis",
 )
 
+#: Numbers in increasing order, (K,), such as the means of components.
 ordered = Constraint(
     name="ordered",
     transform=Ordered(),
@@ -318,6 +351,7 @@ ordered = Constraint(
     requirement="values that increase strictly along the last axis",
 )
 
+#: Positive numbers in increasing order, (K,), such as thresholds.
 positive_ordered = Constraint(
     name="positive_ordered",
     transform=PositiveOrdered(),

@@ -27,6 +27,7 @@ from importlib.resources import files
 import numpy as np
 
 from .constraints import positive_ordered
+from .densities import log_beta, log_positive_normal
 from .speeded_decisions import SpeededDecisionHMM
 from .wald import log_density, log_survival
 
@@ -93,9 +94,7 @@ class EvidenceAccumulationHMM(SpeededDecisionHMM):
         return np.minimum(incorrect, correct), correct < incorrect
 
     def _log_prior(self, parameters: dict) -> np.ndarray:
-        a, b = self.stay_prior
-        stay = parameters["stay"]
-        log_density = ((a - 1) * np.log(stay) + (b - 1) * np.log1p(-stay)).sum(axis=-1)
+        log_density = log_beta(parameters["stay"], *self.stay_prior).sum(axis=-1)
         threshold, drift = parameters["threshold"], parameters["controlled_drift"]
         values = {
             "guessing_threshold": threshold[..., 0],
@@ -105,8 +104,9 @@ class EvidenceAccumulationHMM(SpeededDecisionHMM):
             "drift_difference": drift[..., 1] - drift[..., 0],
         }
         for name, (location, scale) in self.normals.items():
-            log_density -= 0.5 * np.square((values[name] - location) / scale)
-        return log_density - parameters["non_decision_time"] / self.non_decision_time
+            log_density = log_density + log_positive_normal(values[name], location, scale)
+        mean = self.non_decision_time
+        return log_density - parameters["non_decision_time"] / mean - np.log(mean)
 
     def _stan_data(self, data: dict) -> dict:
         observed = data.get("mask", np.ones(len(data["y"]), dtype=bool))

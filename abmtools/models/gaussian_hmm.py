@@ -18,6 +18,7 @@ import numpy as np
 
 from ..structures import Markov, persistent
 from .constraints import interval, ordered
+from .densities import log_beta, log_normal, log_order_probability
 from .mixture import MixtureModel
 from .normal import (
     check_settings,
@@ -94,6 +95,7 @@ class GaussianHMM(MixtureModel):
         self.concentration, self.means_scale, self.scale = concentration, means_scale, scale
         self.constant_reps = constant_reps
         self.means_location = spaced_locations(num_components, means_location)
+        self._log_order = log_order_probability(self.means_location, self.means_scale)
         super().__init__(
             prior=self._prior,
             structure=Markov(transition=_transition, initial="uniform"),
@@ -132,10 +134,9 @@ class GaussianHMM(MixtureModel):
         return {"y": draw_normal(rng, parameters["means"], z, num_reps, self.scale)}
 
     def _log_prior(self, parameters: dict) -> np.ndarray:
-        stay, means = parameters["stay"], parameters["means"]
-        log_beta = (self.concentration - 1) * (np.log(stay) + np.log1p(-stay)).sum(axis=-1)
-        standardized = (means - self.means_location) / self.means_scale
-        return log_beta - 0.5 * np.square(standardized).sum(axis=-1)
+        log_means = log_normal(parameters["means"], self.means_location, self.means_scale)
+        log_stay = log_beta(parameters["stay"], self.concentration, self.concentration)
+        return log_stay.sum(axis=-1) + log_means.sum(axis=-1) - self._log_order
 
     def _log_emission(self, data: dict, parameters: dict) -> np.ndarray:
         return log_normal_emission(data, parameters["means"], self.scale)

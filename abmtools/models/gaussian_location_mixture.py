@@ -25,12 +25,11 @@ from scipy.special import gammaln
 
 from ..structures import Independent
 from .constraints import ordered, positive, simplex
+from .densities import log_dirichlet, log_normal
 from .mixture import MixtureModel
 from .normal import check_settings
 
 __all__ = ["GaussianLocationMixture"]
-
-LOG_2PI = np.log(2 * np.pi)
 
 
 class GaussianLocationMixture(MixtureModel):
@@ -118,17 +117,15 @@ class GaussianLocationMixture(MixtureModel):
 
     def _log_prior(self, parameters: dict) -> np.ndarray:
         weights, log_scale = parameters["weights"], np.log(parameters["scale"])
-        size, c = self._size, self.concentration
-        log_dirichlet = gammaln(size * c) - size * gammaln(c)
-        log_dirichlet = log_dirichlet + (c - 1) * np.log(weights).sum(axis=-1)
-        log_means = _log_normal(parameters["means"], self.means_location, self.means_scale)
-        log_lognormal = _log_normal(log_scale, *self.scale_prior) - log_scale
-        return log_dirichlet + gammaln(size + 1) + log_means.sum(axis=-1) + log_lognormal
+        log_means = log_normal(parameters["means"], self.means_location, self.means_scale)
+        log_lognormal = log_normal(log_scale, *self.scale_prior) - log_scale
+        log_weights = log_dirichlet(weights, self.concentration)
+        return log_weights + gammaln(self._size + 1) + log_means.sum(axis=-1) + log_lognormal
 
     def _log_emission(self, data: dict, parameters: dict) -> np.ndarray:
         means = parameters["means"][:, :, None]
         scale = parameters["scale"][..., None, None]
-        return _log_normal(data["y"][:, None, :, None], means, scale)
+        return log_normal(data["y"][:, None, :, None], means, scale)
 
     def _stan_data(self, data: dict) -> dict:
         y = data["y"][data["mask"]] if "mask" in data else data["y"]
@@ -142,8 +139,3 @@ class GaussianLocationMixture(MixtureModel):
             "log_scale_location": self.scale_prior[0],
             "log_scale_spread": self.scale_prior[1],
         }
-
-
-def _log_normal(x, location, scale):
-    """Log density of a normal distribution."""
-    return -0.5 * (np.square((x - location) / scale) + LOG_2PI) - np.log(scale)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..structures import Independent
 from .constraints import ordered, simplex
+from .densities import log_dirichlet, log_normal, log_order_probability
 from .mixture import MixtureModel
 from .normal import (
     check_settings,
@@ -83,6 +84,7 @@ class GaussianMixture(MixtureModel):
         )
         self.concentration, self.means_scale, self.scale = concentration, means_scale, scale
         self.means_location = spaced_locations(num_components, means_location)
+        self._log_order = log_order_probability(self.means_location, self.means_scale)
         super().__init__(
             prior=self._prior,
             structure=Independent(weights="weights"),
@@ -106,10 +108,9 @@ class GaussianMixture(MixtureModel):
         return {"y": draw_normal(rng, parameters["means"], z, num_reps, self.scale)}
 
     def _log_prior(self, parameters: dict) -> np.ndarray:
-        weights, means = parameters["weights"], parameters["means"]
-        log_dirichlet = (self.concentration - 1) * np.log(weights).sum(axis=-1)
-        standardized = (means - self.means_location) / self.means_scale
-        return log_dirichlet - 0.5 * np.square(standardized).sum(axis=-1)
+        log_means = log_normal(parameters["means"], self.means_location, self.means_scale)
+        log_weights = log_dirichlet(parameters["weights"], self.concentration)
+        return log_weights + log_means.sum(axis=-1) - self._log_order
 
     def _log_emission(self, data: dict, parameters: dict) -> np.ndarray:
         return log_normal_emission(data, parameters["means"], self.scale)

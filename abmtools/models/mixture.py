@@ -43,7 +43,8 @@ class MixtureModel:
     num_reps : int or (int, int), optional
         Exchangeable replicates per observation, in the same way; None means no replicate axis.
     log_prior : callable, optional
-        ``log_prior(parameters)`` returns (B, S) from ``{name: (B, S, ...)}``, up to a constant.
+        ``log_prior(parameters)`` returns (B, S) from ``{name: (B, S, ...)}``, up to a constant;
+        where models are compared, with it.
     log_emission : callable, optional
         ``log_emission(data, parameters)`` returns log p(y_i | z_i = k, theta), (B, S, N, K), from
         data ``{"y": (B, N, ...)}`` and parameters ``{name: (B, S, ...)}``.
@@ -102,6 +103,9 @@ class MixtureModel:
     ):
         for argument, value in {"prior": prior, "emission": emission}.items():
             if not callable(value):
+                raise TypeError(f"{argument}: expected a callable, got {type(value).__name__}.")
+        for argument, value in {"log_prior": log_prior, "log_emission": log_emission}.items():
+            if not (value is None or callable(value)):
                 raise TypeError(f"{argument}: expected a callable, got {type(value).__name__}.")
         if not hasattr(structure, "simplex_parameters"):
             raise TypeError(
@@ -336,7 +340,14 @@ class MixtureModel:
         """Exact p(z_i = k | y, theta), shape (B, S, N, K); for a chain this is smoothing."""
         self._require_structure("exact_membership")
         scores = self.emission_scores(data, parameters)
-        return np.exp(_numpy(self.structure.log_membership(scores, parameters)))
+        membership = np.exp(_numpy(self.structure.log_membership(scores, parameters)))
+        if np.isnan(membership).any():
+            first = np.argwhere(np.isnan(membership).any(axis=-1))[0].tolist()
+            raise ValueError(
+                "log_emission: expected that some component makes each observation possible, but "
+                f"none does at index {first} of data set, draw and observation, or it is NaN."
+            )
+        return membership
 
     def exact_filtering(self, data: Mapping, parameters: Mapping) -> np.ndarray:
         """Exact p(z_t = k | y_{1:t}, theta) of a chain, shape (B, S, T, K)."""

@@ -29,6 +29,15 @@ class ModelChoice:
     ValueError
         If there are fewer than two models, they disagree about what a data set is or what networks
         see of it, or the prior has other than one positive number for each, summing to one.
+
+    Examples
+    --------
+    >>> import abmtools as abm, numpy as np
+    >>> from abmtools.models import ModelChoice
+    >>> choice = ModelChoice({size: abm.GaussianLocationMixture(size) for size in (1, 2, 3)})
+    >>> data = choice.simulate(4, rng=np.random.default_rng(1), num_obs=100)
+    >>> data["y"].shape, data["model_indices"].shape
+    ((4, 100), (4, 3))
     """
 
     def __init__(self, models: Mapping, prior=None):

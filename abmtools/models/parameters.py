@@ -77,6 +77,13 @@ class ParameterSpace:
         }
         self.size = sum(self.sizes.values())
 
+    def describe(self) -> list:
+        """Names, shapes and constraints, as JSON has them: what tells one space from another."""
+        return [
+            [name, list(self.shapes[name]), constraint.name]
+            for name, constraint in self.constraints.items()
+        ]
+
     @property
     def names(self) -> list[str]:
         """Names of the parameters, in order."""

@@ -36,6 +36,16 @@ class ChainAssignment(SoftAssignment):
         States K' of each.
     **kwargs
         Passed to ``keras.Layer``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from abmtools.networks import ChainAssignment
+    >>> rng = np.random.default_rng(1)
+    >>> codes, summary = rng.normal(size=(2, 50, 3)), rng.normal(size=(2, 16))
+    >>> assignment = ChainAssignment(num_heads=2, num_slots=4)
+    >>> tuple(assignment(codes, summary).shape)
+    (2, 64)
     """
 
     def build(self, codes_shape, summary_shape):

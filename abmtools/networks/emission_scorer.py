@@ -49,6 +49,17 @@ class EmissionScorer(keras.Layer):
         Activation of the hidden layers and of the joint features.
     **kwargs
         Passed to ``keras.Layer``.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> from abmtools.networks import EmissionScorer
+    >>> scorer = EmissionScorer(3, rank=8, num_joint=4)
+    >>> workflow = abm.MixtureWorkflow(abm.GaussianMixture(3), emission_scorer=scorer, seed=1)
+    >>> data = workflow.simulate(2, num_obs=200, num_reps=3)
+    >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=10, seed=1)
+    >>> posterior.membership.shape
+    (2, 10, 200, 3)
     """
 
     def __init__(

@@ -42,6 +42,16 @@ class ObservationEncoder(keras.Layer):
         Whether observations without replicates are passed on with their squares.
     **kwargs
         Passed to ``keras.Layer``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from abmtools.networks import ObservationEncoder
+    >>> y = np.random.default_rng(1).normal(size=(2, 50, 3))
+    >>> observed = np.ones_like(y)
+    >>> encoder = ObservationEncoder(replicates=True, width=8)
+    >>> tuple(encoder(np.stack([y, observed], axis=-1)).shape)
+    (2, 50, 11)
     """
 
     def __init__(

@@ -60,6 +60,17 @@ class SequenceClassifier(keras.Layer):
     ------
     ValueError
         If a dilation is not positive or the kernel is smaller than 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from abmtools.networks import SequenceClassifier
+    >>> rng = np.random.default_rng(1)
+    >>> codes, parameters = rng.normal(size=(2, 100, 3)), rng.normal(size=(2, 10, 5))
+    >>> classifier = SequenceClassifier(2, dilations=(1, 2, 4, 8))
+    >>> log_filtering, log_smoothing = classifier(codes, parameters)
+    >>> tuple(log_filtering.shape), classifier.receptive_field
+    ((2, 10, 100, 2), 16)
     """
 
     def __init__(

@@ -34,6 +34,15 @@ class SequenceSummary(SetSummary):
         States of each learned chain, by default 3.
     **kwargs
         As for `SetSummary`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from abmtools.networks import ObservationEncoder, SequenceSummary
+    >>> summary = SequenceSummary(ObservationEncoder(), summary_dim=16, num_slots=2)
+    >>> y = np.random.default_rng(1).normal(size=(2, 100, 1))
+    >>> tuple(summary(y).shape), tuple(summary(y[:, :40]).shape)
+    ((2, 16), (2, 16))
     """
 
     assignment_type = ChainAssignment

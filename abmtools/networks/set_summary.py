@@ -47,6 +47,17 @@ class SetSummary(bf.networks.SummaryNetwork):
         Hidden layers of rho, in all passes.
     **kwargs
         Passed to ``bayesflow.networks.SummaryNetwork``.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> from abmtools.networks import ObservationEncoder, SetSummary
+    >>> summary = SetSummary(ObservationEncoder(replicates=True), summary_dim=16)
+    >>> workflow = abm.MixtureWorkflow(abm.GaussianMixture(), summary_network=summary, seed=1)
+    >>> data = workflow.simulate(2, num_obs=200, num_reps=3)
+    >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=10, seed=1)
+    >>> posterior.parameters["means"].shape
+    (2, 10, 3)
     """
 
     assignment_type = SoftAssignment

@@ -36,6 +36,16 @@ class SoftAssignment(keras.Layer):
         Components K' of each.
     **kwargs
         Passed to ``keras.Layer``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from abmtools.networks import SoftAssignment
+    >>> rng = np.random.default_rng(1)
+    >>> codes, summary = rng.normal(size=(2, 50, 3)), rng.normal(size=(2, 16))
+    >>> assignment = SoftAssignment(num_heads=2, num_slots=4)
+    >>> tuple(assignment(codes, summary).shape)
+    (2, 32)
     """
 
     def __init__(self, num_heads: int = 2, num_slots: int = 4, **kwargs):

@@ -39,6 +39,18 @@ def misspecification(result: Misspecification, labels=None, *, axes=None) -> np.
     ------
     TypeError, ValueError
         If result is something else, there are not as many labels as data sets, or too few axes.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_mixture")
+    >>> data = {"y": workflow.simulate(4, num_obs=200, num_reps=3)["y"]}
+    >>> result = abm.diagnostics.misspecification(
+    ...     workflow, data, num_reference=200, num_null=100, seed=1
+    ... )
+    >>> axes = abm.plots.misspecification(result, ["A", "B", "C", "D"])
+    >>> [ax.get_title() for ax in axes]
+    ['200 observations']
     """
     _require(result, Misspecification, "misspecification")
     labels = list(map(str, range(len(result)) if labels is None else labels))
@@ -120,8 +132,19 @@ def predictive_check(
     Raises
     ------
     TypeError, ValueError
-        If result is something else or of several data sets, its statistic is a matrix, or x,
-        states or labels do not fit.
+        If result is something else or of several data sets, its statistic is a matrix or NaN
+        throughout, or x, states or labels do not fit.
+
+    Examples
+    --------
+    >>> import abmtools as abm, numpy as np
+    >>> workflow = abm.load_pretrained("gaussian_mixture")
+    >>> data = workflow.simulate(1, num_obs=200, num_reps=3)
+    >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=500, seed=1)
+    >>> check = abm.diagnostics.predictive_check(posterior, np.std)
+    >>> ax = abm.plots.predictive_check(check, labels=["low", "middle", "high"])
+    >>> [label.get_text() for label in ax.get_xticklabels()]
+    ['low', 'middle', 'high']
     """
     _require(result, PredictiveCheck, "predictive_check")
     if len(result) != 1:
@@ -135,6 +158,9 @@ def predictive_check(
         raise ValueError(f"result: expected a number or a vector, got shape {shape}.")
     states, labels = _states(states, labels, num_states, by_state=result.by_state)
     x = _positions(x, shape)
+    chosen = [side[:, states] for side in (observed, replicated)]
+    if np.isnan(np.concatenate(chosen)).all():
+        raise ValueError("result: expected some values of the statistic, got only NaN.")
     own_figure, ax = ax is None, new_axes(ax)
     handles = {}
     for k in states:
@@ -174,10 +200,9 @@ def _positions(x, shape: tuple) -> np.ndarray:
 
 def _interval(ax, x: np.ndarray, values: np.ndarray, color: str, *, number: bool) -> None:
     """Bands of 50 and 90 % of values, (M, Q), or bars where the statistic is a number."""
-    values = values[~np.isnan(values).any(axis=1)]
-    if not len(values):
+    x, (low, lower, median, upper, high) = _known_quantiles(x, values)
+    if not len(x):
         return
-    low, lower, median, upper, high = np.quantile(values, LEVELS, axis=0)
     for ends, alpha in (((low, high), 0.22), ((lower, upper), 0.35)):
         wide, ends = (x + [-0.25, 0.25], np.repeat(ends, 2, axis=1)) if number else (x, ends)
         ax.fill_between(wide, *ends, color=color, alpha=alpha, linewidth=0)
@@ -187,12 +212,19 @@ def _interval(ax, x: np.ndarray, values: np.ndarray, color: str, *, number: bool
 
 def _dots(ax, x: np.ndarray, values: np.ndarray, color) -> None:
     """Median and 90 % of values, (M, Q)."""
-    values = values[~np.isnan(values).any(axis=1)]
-    if not len(values):
+    x, (low, _, median, _, high) = _known_quantiles(x, values)
+    if not len(x):
         return
-    low, _, median, _, high = np.quantile(values, LEVELS, axis=0)
     errors = np.stack([median - low, high - median])
     ax.errorbar(x, median, errors, fmt="o", color=color, markersize=4, elinewidth=1.2)
+
+
+def _known_quantiles(x: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Entries of x with any values, (Q,), and quantiles of these, (5, Q); NaN is no value."""
+    known = ~np.isnan(values).all(axis=0)
+    if not known.any():  # of which NumPy gives a single quantile
+        return x[known], np.empty((len(LEVELS), 0))
+    return x[known], np.nanquantile(values[:, known], LEVELS, axis=0)
 
 
 def _require(result, kind: type, name: str) -> None:

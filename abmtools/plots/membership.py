@@ -56,6 +56,16 @@ def membership_curves(
     TypeError, ValueError
         If one of the two is something else, holds several data sets or has no membership, the
         reference has other observations, or observations are vectors and no x is given.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_mixture")
+    >>> data = workflow.simulate(1, num_obs=200, num_reps=3)
+    >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=500, seed=1)
+    >>> ax = abm.plots.membership_curves(posterior)
+    >>> [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    ['component 0', 'component 1', 'component 2']
     """
     draws = _with_membership(posterior, "posterior")
     groups, x = _observations(draws, x)
@@ -82,6 +92,8 @@ def membership_curves(
 def membership_scatter(posterior, reference, *, labels=("amortized", "Stan"), ax=None):
     """Mean membership of every observation in two posteriors, against each other.
 
+    Missing observations are left out, but not those of a chain, which still have a state.
+
     Parameters
     ----------
     posterior, reference : MixturePosterior or DataTree
@@ -98,10 +110,22 @@ def membership_scatter(posterior, reference, *, labels=("amortized", "Stan"), ax
     ------
     TypeError, ValueError
         As for `membership_curves`.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_mixture")
+    >>> data = workflow.simulate(1, num_obs=200, num_reps=3)
+    >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=500, seed=1)
+    >>> corrected = abm.diagnostics.importance(posterior).correct(posterior)
+    >>> ax = abm.plots.membership_scatter(posterior, corrected, labels=("amortized", "PSIS"))
+    >>> ax.get_xlabel()
+    'mean membership, PSIS'
     """
     draws = _with_membership(posterior, "posterior")
     other = _with_membership(reference, "reference", like=draws)
-    ours, theirs = draws.membership.mean(axis=0), other.membership.mean(axis=0)
+    drawn = _drawn(draws)
+    ours, theirs = (side.membership.mean(axis=0)[drawn] for side in (draws, other))
     own_figure, ax = ax is None, new_axes(ax, width=3.9, height=3.8)
     ax.plot([0, 1], [0, 1], color=ROLES["prior"], linewidth=0.8, zorder=1)
     for k in range(ours.shape[1]):
@@ -149,6 +173,17 @@ def calibration(result: MembershipCalibration, *, difference: bool = False, labe
         If result is something else.
     ValueError
         If there are not as many labels as components.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_mixture")
+    >>> simulated = workflow.simulate(20, num_obs=200, num_reps=3)
+    >>> p, z = abm.diagnostics.predicted_membership(workflow, simulated)
+    >>> result = abm.diagnostics.membership_calibration(p, z)
+    >>> ax = abm.plots.calibration(result, labels=["low", "middle", "high"])
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['low', 'middle', 'high']
     """
     if not isinstance(result, MembershipCalibration):
         raise TypeError(
@@ -191,7 +226,50 @@ def _with_membership(posterior, argument: str, like: Draws | None = None) -> Dra
             f"{argument}: expected membership of {like.membership.shape[1:]} observations and "
             f"components as in the posterior, got {draws.membership.shape[1:]}."
         )
+    if like is not None:
+        require_same_data(like, draws, argument)
     return draws
+
+
+def require_same_data(draws: Draws, other: Draws, argument: str = "reference") -> None:
+    """Raise a ValueError if both hold data and these differ where they are observed."""
+    if "y" not in draws.data or "y" not in other.data:
+        return
+    (y, shown), (other_y, other_shown) = map(_observed, (draws, other))
+    if y.shape != other_y.shape:
+        raise ValueError(
+            f"{argument}: expected the posterior's data, y of shape {y.shape}, "
+            f"got shape {other_y.shape}."
+        )
+    same = shown == other_shown
+    # Data in single and in double precision are the same.
+    same &= ~shown | np.isclose(y, other_y, rtol=1e-5, atol=1e-6, equal_nan=True)
+    if not same.all():
+        raise ValueError(
+            f"{argument}: expected the posterior's data, got others at {np.sum(~same)} of "
+            f"{same.size} values of y or of its masks."
+        )
+
+
+def _observed(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+    """y, (N, ...), and where it is observed, in the same shape."""
+    y = np.asarray(draws.data["y"], dtype="float64")
+    shown = np.ones(y.shape, dtype=bool)
+    for name in ("mask", "replicate_mask"):
+        if name in draws.data:
+            mask = np.asarray(draws.data[name], dtype=bool)
+            shown &= mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim))
+    return y, shown
+
+
+def _drawn(draws: Draws) -> np.ndarray:
+    """Which observations to compare, (N,): missing ones of a chain still have a state."""
+    missing_ones = draws.filtering is not None or draws.path is not None
+    if draws.model is not None:
+        missing_ones = not draws.model.structure.exchangeable
+    if missing_ones or "mask" not in draws.data:
+        return np.ones(draws.membership.shape[1], dtype=bool)
+    return np.asarray(draws.data["mask"], dtype=bool)
 
 
 def _observations(draws: Draws, x) -> tuple[list[np.ndarray], np.ndarray]:
@@ -205,7 +283,7 @@ def _observations(draws: Draws, x) -> tuple[list[np.ndarray], np.ndarray]:
             raise ValueError(
                 "x: expected where to draw each observation; these draws have no data."
             )
-        x, count = _position(data)
+        x, count = _position(draws)
     x = np.asarray(x, dtype="float64")
     if x.shape != (num_obs,):
         raise ValueError(f"x: expected shape ({num_obs},), got {x.shape}.")
@@ -214,14 +292,16 @@ def _observations(draws: Draws, x) -> tuple[list[np.ndarray], np.ndarray]:
     return [order[count[order] == size] for size in np.unique(count[observed])], x
 
 
-def _position(data: dict) -> tuple[np.ndarray, np.ndarray]:
+def _position(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     """Mean of the observed replicates, (N,), and their number; a single number is its own mean."""
-    y = np.asarray(data["y"], dtype="float64")
-    y = y[:, None] if y.ndim == 1 else y
-    replicates = "replicate_mask" in data
-    shown = np.asarray(data["replicate_mask"], dtype=bool) if replicates else np.ones_like(y, bool)
-    if y.ndim > 2:
+    y = np.asarray(draws.data["y"], dtype="float64")
+    # Without names of the axes, a second axis is taken as that of replicates.
+    known = draws.data_dims is not None and "replicate_mask" not in draws.data
+    if y.ndim > 2 or (y.ndim == 2 and known and "replicate" not in draws.data_dims):
         raise ValueError("x: expected where to draw each observation, because these are vectors.")
+    y, shown = y.reshape(len(y), -1), np.ones((len(y), y.size // len(y)), dtype=bool)
+    if "replicate_mask" in draws.data:
+        shown = np.asarray(draws.data["replicate_mask"], dtype=bool)
     count = shown.sum(axis=1)
     return np.sum(y, axis=1, where=shown) / np.maximum(count, 1), count
 

@@ -4,6 +4,8 @@ What is known of all states together is a distribution of paths :math:`z_{1:T}`,
 draws of it; `states` has what is known of each state alone. Time points are counted from one.
 """
 
+from numbers import Integral
+
 import numpy as np
 from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.lines import Line2D
@@ -11,7 +13,7 @@ from matplotlib.patches import Patch
 
 from ..diagnostics.draws import Draws
 from ..inference import MixturePosterior
-from .style import ROLES, component_color, new_axes, put_legend, styled
+from .style import ROLES, component_color, count_axis, new_axes, put_legend, styled
 
 __all__ = ["check_states", "paths", "sequence"]
 
@@ -33,12 +35,13 @@ def sequence(
     Parameters
     ----------
     y : array, shape (T,) or (T, R)
-        One sequence. Replicates are faint dots around their mean.
+        One sequence. Replicates are faint dots around their mean. The last of two axes is always
+        taken as that of replicates: of vectors, such as (time, response), choose one entry.
     z : array of int, shape (T,), optional
         States that give the colour.
     probabilities : array, shape (T, K), optional
-        In place of z: the most probable state gives the colour, which is fainter the less certain
-        the state is.
+        In place of z, from 0 to 1: the most probable state gives the colour, which is fainter the
+        less certain the state is.
     mask : array of bool, shape (T,), optional
         False where a time point is missing; it is left out.
     replicate_mask : array of bool, shape (T, R), optional
@@ -52,7 +55,18 @@ def sequence(
     Raises
     ------
     ValueError
-        If a shape does not fit, or both z and probabilities are given.
+        If a shape does not fit, y is NaN where no mask says that it is missing, probabilities are
+        not from 0 to 1, or both z and probabilities are given.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_hmm")
+    >>> data = workflow.simulate(1, num_obs=100, num_reps=3)
+    >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=500, seed=1)
+    >>> ax = abm.plots.sequence(data["y"][0], probabilities=posterior.mean_smoothing()[0])
+    >>> [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    ['state 0', 'state 1']
     """
     y, shown = _replicates(y, mask, replicate_mask)
     colors, states = _state_colors(len(y), z, probabilities)
@@ -68,6 +82,7 @@ def sequence(
         ax.scatter(time[row], y[row, column], s=7, c=faint, linewidths=0, zorder=2)
     ax.scatter(time[there], means[there], s=22, c=colors[there], linewidths=0, zorder=3)
     ax.set(xlabel="time", ylabel="y")
+    count_axis(ax)
     ax.margins(x=0.01)
     dot = {"linestyle": "none", "marker": "o", "markersize": 5}
     handles = {f"state {k}": Line2D([], [], color=component_color(k), **dot) for k in states}
@@ -112,6 +127,16 @@ def paths(
     TypeError, ValueError
         If the posterior is something else, holds several data sets or no paths, or num_paths or z
         do not fit.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_hmm")
+    >>> data = workflow.simulate(1, num_obs=100, num_reps=3)
+    >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=500, seed=1)
+    >>> ax = abm.plots.paths(posterior, num_paths=20, z=data["z"][0])
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['true', 'most probable', 'sampled']
     """
     sampled, best = _sampled_paths(posterior, num_paths, seed)
     rows = {} if z is None else {"true": check_states(z, sampled.shape[1])}
@@ -129,6 +154,7 @@ def paths(
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.set_xlabel("time")
+    count_axis(ax)
     handles = {f"state {k}": Patch(facecolor=component_color(k)) for k in range(num_states)}
     put_legend([ax], handles, own_figure=own_figure)
     return ax
@@ -160,7 +186,15 @@ def _replicates(y, mask, replicate_mask) -> tuple[np.ndarray, np.ndarray]:
         )
     y = y[:, None] if y.ndim == 1 else y
     shown = _check_mask(replicate_mask, y.shape, "replicate_mask")
-    return y, shown & _check_mask(mask, y.shape[:1], "mask")[:, None]
+    shown &= _check_mask(mask, y.shape[:1], "mask")[:, None]
+    unknown = np.flatnonzero((np.isnan(y) & shown).any(axis=1)) + 1
+    if len(unknown):
+        argument = "mask" if y.shape[1] == 1 else "replicate_mask"
+        raise ValueError(
+            f"y: expected numbers, got NaN at time points {unknown[:9].tolist()}; "
+            f"mark them as missing by {argument}."
+        )
+    return y, shown
 
 
 def _check_mask(mask, shape: tuple, argument: str) -> np.ndarray:
@@ -178,6 +212,12 @@ def _state_colors(num_obs: int, z, probabilities) -> tuple[np.ndarray, range]:
         p = np.asarray(probabilities, dtype="float64")
         if p.ndim != 2 or len(p) != num_obs or p.shape[1] < 2:
             raise ValueError(f"probabilities: expected shape ({num_obs}, K), got {p.shape}.")
+        if np.any((p < -1e-6) | (p > 1 + 1e-6)):
+            raise ValueError(
+                f"probabilities: expected values from 0 to 1, got {np.nanmin(p):.3g} to "
+                f"{np.nanmax(p):.3g}."
+            )
+        p = np.clip(p, 0, 1)
         z, num_states = p.argmax(axis=1), p.shape[1]
         certainty = (p.max(axis=1) - 1 / num_states) / (1 - 1 / num_states)
     elif z is not None:
@@ -203,6 +243,8 @@ def _sampled_paths(posterior, num_paths: int, seed: int) -> tuple[np.ndarray, np
             "posterior: expected the posterior of a Markov chain, with paths, "
             f"got draws of {list(draws.parameters)} without them."
         )
+    if not isinstance(num_paths, Integral) or isinstance(num_paths, bool):
+        raise TypeError(f"num_paths: expected an integer, got {type(num_paths).__name__}.")
     if not 1 <= num_paths <= draws.num_samples:
         raise ValueError(f"num_paths: expected 1 to {draws.num_samples}, got {num_paths}.")
     rng = np.random.default_rng(seed)

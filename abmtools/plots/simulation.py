@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from bayesflow.diagnostics import plots as bayesflow_plots
 
-from ..diagnostics.calibration import SimulationBasedCalibration
+from ..diagnostics.calibration import SimulationBasedCalibration, _seeded
 from .style import ROLES, put_legend, styled
 
 __all__ = ["rank_ecdf", "recovery"]
@@ -34,9 +34,20 @@ def rank_ecdf(result: SimulationBasedCalibration, **kwargs) -> np.ndarray:
     ------
     TypeError
         If result is something else.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_hmm")
+    >>> simulated = workflow.simulate(20, num_obs=100, num_reps=3)
+    >>> result = abm.diagnostics.simulation_based_calibration(workflow, simulated, num_samples=50)
+    >>> axes = abm.plots.rank_ecdf(result, difference=True)
+    >>> [ax.get_title() for ax in axes]
+    ['stay[0]', 'stay[1]', 'means[0]', 'means[1]']
     """
     options = {"rank_ecdf_color": ROLES["amortized"], "legend_fontsize": 9} | SIZES
-    axes = _draw(bayesflow_plots.calibration_ecdf, result, options | kwargs)
+    with _seeded(0):  # the band is simulated
+        axes = _draw(bayesflow_plots.calibration_ecdf, result, options | kwargs)
     legend = axes[0].get_legend()  # it would lie over the curve
     labels = [text.get_text() for text in legend.get_texts()]
     handles = dict(zip(labels, legend.legend_handles, strict=True))
@@ -65,6 +76,16 @@ def recovery(result: SimulationBasedCalibration, **kwargs) -> np.ndarray:
     ------
     TypeError
         If result is something else.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_hmm")
+    >>> simulated = workflow.simulate(20, num_obs=100, num_reps=3)
+    >>> result = abm.diagnostics.simulation_based_calibration(workflow, simulated, num_samples=50)
+    >>> axes = abm.plots.recovery(result)
+    >>> [ax.get_title() for ax in axes]
+    ['stay[0]', 'stay[1]', 'means[0]', 'means[1]']
     """
     options = {"color": ROLES["amortized"], "metric_fontsize": 9, "markersize": 3} | SIZES
     return _draw(bayesflow_plots.recovery, result, options | {"elinewidth": 0.6} | kwargs)

@@ -5,6 +5,8 @@ That is a probability at each time point, :math:`p(z_t = k \mid y_{1:t})` by fil
 median and bands over draws. Time points are counted from one.
 """
 
+from numbers import Integral
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import ListedColormap
@@ -12,9 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..diagnostics.draws import Draws
-from .membership import band, outline
+from .membership import band, outline, require_same_data
 from .sequences import WIDTH, check_states
-from .style import component_color, new_axes, put_legend, shade, styled
+from .style import component_color, count_axis, new_axes, put_legend, shade, styled
 
 __all__ = ["filtering_and_smoothing", "state_probabilities"]
 
@@ -61,7 +63,17 @@ def state_probabilities(
     ------
     TypeError, ValueError
         If one of the two is something else, holds several data sets or no chain, the reference has
-        another length, or kind, state or z do not fit.
+        other data, or kind, state or z do not fit.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_hmm")
+    >>> data = workflow.simulate(1, num_obs=100, num_reps=3)
+    >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=500, seed=1)
+    >>> ax = abm.plots.state_probabilities(posterior, z=data["z"][0])
+    >>> ax.get_ylabel()
+    'p(state 1)'
     """
     sides = _both(posterior, reference, kind)
     own_figure, ax = ax is None, new_axes(ax, width=WIDTH, height=2.7)
@@ -97,6 +109,16 @@ def filtering_and_smoothing(
     ------
     TypeError, ValueError
         As for `state_probabilities`, or if there are not two axes.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> workflow = abm.load_pretrained("gaussian_hmm")
+    >>> data = workflow.simulate(1, num_obs=100, num_reps=3)
+    >>> posterior = workflow.sample(conditions={"y": data["y"]}, num_samples=500, seed=1)
+    >>> axes = abm.plots.filtering_and_smoothing(posterior, z=data["z"][0])
+    >>> [ax.get_title() for ax in axes]
+    ['filtering', 'smoothing']
     """
     panels = {kind: _both(posterior, reference, kind) for kind in KINDS}
     own_figure = axes is None
@@ -117,21 +139,23 @@ def _both(posterior, reference, kind: str) -> tuple[np.ndarray, np.ndarray | Non
     """Probabilities of both sides, each (S, T, K); None for a reference that is None."""
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {list(KINDS)}, got {kind!r}.")
-    ours = _probabilities(posterior, kind, "posterior")
+    draws = Draws.of(posterior, "posterior")
+    ours = _probabilities(draws, kind, "posterior")
     if reference is None:
         return ours, None
-    theirs = _probabilities(reference, kind, "reference")
+    other = Draws.of(reference, "reference")
+    theirs = _probabilities(other, kind, "reference")
     if theirs.shape[1:] != ours.shape[1:]:
         raise ValueError(
             f"reference: expected probabilities of {ours.shape[1:]} time points and states as in "
             f"the posterior, got {theirs.shape[1:]}."
         )
+    require_same_data(draws, other)
     return ours, theirs
 
 
-def _probabilities(posterior, kind: str, argument: str) -> np.ndarray:
+def _probabilities(draws: Draws, kind: str, argument: str) -> np.ndarray:
     """Filtering or smoothing probabilities, (S, T, K)."""
-    draws = Draws.of(posterior, argument)
     if draws.filtering is None or draws.membership is None:
         raise ValueError(
             f"{argument}: expected the posterior of a chain, with filtering and membership, "
@@ -158,12 +182,15 @@ def _draw_probabilities(ax, ours, theirs, state, z, reference_label: str) -> dic
     ax.set(ylim=(-0.02 if z is None else STRIP[0] - 0.02, 1.02), ylabel=name)
     ax.set_yticks([0, 0.5, 1])
     ax.margins(x=0.01)
+    count_axis(ax)
     return handles
 
 
 def _chosen_states(state: int | None, num_states: int) -> list[int]:
     if state is None:
         return [1] if num_states == 2 else list(range(num_states))
+    if not isinstance(state, Integral) or isinstance(state, bool):
+        raise TypeError(f"state: expected an integer, got {type(state).__name__}.")
     if not 0 <= state < num_states:
         raise ValueError(f"state: expected one of 0 to {num_states - 1}, got {state}.")
     return [state]

@@ -17,6 +17,7 @@ from functools import wraps
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.ticker import MaxNLocator
 
 __all__ = ["COMPONENTS", "ROLES", "component_color", "context", "role_colors"]
 
@@ -93,7 +94,13 @@ def context() -> Iterator[None]:
 
 
 def component_color(k: int) -> str:
-    """The colour of component k; colours repeat after six components."""
+    """The colour of component k; colours repeat after six components.
+
+    Examples
+    --------
+    >>> component_color(0), component_color(6)
+    ('#009E73', '#009E73')
+    """
     return COMPONENTS[k % len(COMPONENTS)]
 
 
@@ -154,6 +161,13 @@ def new_axes(ax, *, width: float = 5.0, height: float = 3.4):
     return plt.subplots(figsize=(width, height))[1] if ax is None else ax
 
 
+def count_axis(ax) -> None:
+    """Ticks at whole numbers only, for an x axis that counts."""
+    ax.xaxis.set_major_locator(
+        MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    )
+
+
 def put_legend(axes, handles: Mapping, *, own_figure: bool, inside: str | None = None) -> None:
     """One legend {label: artist}: above a figure of ours, else in the first of the axes.
 
@@ -161,8 +175,16 @@ def put_legend(axes, handles: Mapping, *, own_figure: bool, inside: str | None =
     """
     artists, labels = list(handles.values()), list(handles)
     if own_figure and inside is None:
-        figure = axes[0].figure
-        columns = min(len(labels), int(figure.get_figwidth()))  # an entry takes about an inch
-        figure.legend(artists, labels, loc="outside upper center", ncols=columns)
+        _legend_above(axes[0].figure, artists, labels)
     else:
         axes[0].legend(artists, labels, loc=inside or "best")
+
+
+def _legend_above(figure, artists: list, labels: list[str]) -> None:
+    """A legend in as few rows as the width of the figure allows."""
+    for num_rows in range(1, len(labels) + 1):
+        columns = -(-len(labels) // num_rows)
+        legend = figure.legend(artists, labels, loc="outside upper center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= 0.98 * figure.bbox.width:
+            return
+        legend.remove()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .style import ROLES, ink, styled
+from .style import ROLES, count_axis, ink, styled
 
 __all__ = ["losses"]
 
@@ -36,7 +36,16 @@ def losses(history, *, exact: Mapping | None = None, axes=None) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        If history is something else or lacks a loss, or axes are not two.
+        If history is something else or lacks a loss, exact is something else or has other keys,
+        or axes are not two.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> history = {"posterior_loss": [4.0, 3.1, 2.9], "membership_loss": [0.8, 0.5, 0.4]}
+    >>> axes = abm.plots.losses(history, exact={"membership_loss": 0.3})
+    >>> [ax.get_title() for ax in axes]
+    ['posterior, nats per data set', 'membership, nats per observation']
     """
     values = getattr(history, "history", history)
     if not isinstance(values, Mapping):
@@ -46,6 +55,7 @@ def losses(history, *, exact: Mapping | None = None, axes=None) -> np.ndarray:
     missing = [name for name in PANELS if not len(values.get(name, []))]
     if missing:
         raise ValueError(f"history: expected values of {missing}, got {sorted(values)}.")
+    _check_exact(exact)
     if axes is None:
         axes = plt.subplots(1, 2, figsize=(7.4, 2.9))[1]
     axes = np.atleast_1d(axes).ravel()
@@ -59,10 +69,20 @@ def losses(history, *, exact: Mapping | None = None, axes=None) -> np.ndarray:
             dashes = {"linestyle": (0, (4, 2)), "linewidth": 1.2}
             ax.axhline(exact[name], label="exact", color=ink(ax), **dashes)
         ax.set(title=title, xlabel="epoch")
+        count_axis(ax)
         ax.grid(axis="y")
     axes[0].set_ylabel("loss")
     axes[0].legend()
     return axes
+
+
+def _check_exact(exact) -> None:
+    if exact is None:
+        return
+    if not isinstance(exact, Mapping):
+        raise TypeError(f"exact: expected a dictionary of losses, got {type(exact).__name__}.")
+    if not set(exact) <= set(PANELS):
+        raise ValueError(f"exact: expected some of {list(PANELS)}, got {list(exact)}.")
 
 
 def _curve(ax, values, label: str, *, color: str) -> None:

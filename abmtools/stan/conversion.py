@@ -30,6 +30,7 @@ STATISTICS = {
     "divergent__": "diverging",
     "energy__": "energy",
 }
+TOLERANCE = 1e-4  # of probabilities that a program returns
 DTYPES = {"tree_depth": int, "n_steps": int, "diverging": bool}
 
 
@@ -59,10 +60,13 @@ def to_datatree(fit: Fit, model, data: Mapping[str, np.ndarray], *, attrs: Mappi
     """
     posterior = _parameters(fit, model)
     if "membership" in fit.variables:
-        posterior["membership"] = _membership(fit, model, data)
+        posterior["membership"] = _require_probabilities(
+            "membership", _membership(fit, model, data)
+        )
     num_obs, num_components = len(data["y"]), model.num_components
     if "filtering" in fit.variables:
-        posterior["filtering"] = _variable(fit, "filtering", (num_obs, num_components))
+        filtering = _variable(fit, "filtering", (num_obs, num_components))
+        posterior["filtering"] = _require_probabilities("filtering", filtering)
     if "path" in fit.variables:
         path = _variable(fit, "path", (num_obs,))
         if not np.all((path >= 1) & (path <= num_components)):
@@ -114,6 +118,18 @@ def _variable(fit: Fit, name: str, shape: tuple) -> np.ndarray:
     return found
 
 
+def _require_probabilities(name: str, found: np.ndarray) -> np.ndarray:
+    """Probabilities of the components, if they are some; logarithms, for example, are none."""
+    total = found.sum(axis=-1)
+    if found.min() < -TOLERANCE or not np.allclose(total, 1, atol=TOLERANCE):
+        raise ValueError(
+            f"stan_program: expected {name!r} with probabilities in its rows, got numbers from "
+            f"{found.min():.3g} to {found.max():.3g} and sums from {total.min():.3g} to "
+            f"{total.max():.3g}."
+        )
+    return found
+
+
 def _membership(fit: Fit, model, data: Mapping) -> np.ndarray:
     """Membership of all observations, (chains, draws, N, K)."""
     membership = fit.variables["membership"]
@@ -127,9 +143,16 @@ def _membership(fit: Fit, model, data: Mapping) -> np.ndarray:
             f"stan_program: expected 'membership' of shape ({observed.sum()}, "
             f"{model.num_components}), one row per observation, got {membership.shape[2:]}."
         )
-    if rows == num_obs:
+    if observed.all():
         return membership
     weights = _weights(fit, model)
+    if rows == num_obs:
+        if not np.allclose(membership[:, :, ~observed], weights[..., None, :], atol=TOLERANCE):
+            raise ValueError(
+                "stan_data: expected that missing observations, where mask is False, are left out; "
+                "the program's membership of them is not their weights."
+            )
+        return membership
     complete = np.empty((*membership.shape[:2], num_obs, model.num_components))
     complete[:, :, observed] = membership
     complete[:, :, ~observed] = weights[..., None, :]

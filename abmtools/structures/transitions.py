@@ -77,6 +77,13 @@ def persistent(stay):
     Returns
     -------
     tensor, shape (..., K, K)
+
+    Examples
+    --------
+    >>> from abmtools import persistent
+    >>> from keras.ops import convert_to_numpy
+    >>> convert_to_numpy(persistent([0.5, 0.75])).tolist()
+    [[0.5, 0.5], [0.25, 0.75]]
     """
     stay = ops.convert_to_tensor(stay)
     size = stay.shape[-1]
