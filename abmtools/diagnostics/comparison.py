@@ -28,8 +28,7 @@ from arviz_stats.base import array_stats
 from bayesflow.diagnostics.metrics import classifier_two_sample_test
 
 from ..seeds import fold_seed
-from .draws import Draws, scalar_columns
-from .simulated import MASKS
+from .draws import Draws, require_same_data, scalar_columns
 
 __all__ = ["Comparison", "compare"]
 
@@ -151,7 +150,7 @@ def compare(
     if not (isinstance(num_draws, int | np.integer) and num_draws >= 1):
         raise ValueError(f"num_draws: expected a positive integer, got {num_draws!r}.")
     _require_same_labels(model, posterior, reference)
-    _require_same_data(posterior, reference)
+    require_same_data(posterior, reference)
     num_draws = min(num_draws, posterior.num_samples, reference.num_samples)
     return Comparison(
         differences=_differences(model, posterior, reference),
@@ -167,35 +166,6 @@ def _require_same_labels(model, posterior: Draws, reference: Draws) -> None:
     ours, theirs = (list(_columns(model, draws)) for draws in (posterior, reference))
     if ours != theirs:
         raise ValueError(f"reference: expected {ours} as in the posterior, got {theirs}.")
-
-
-def _require_same_data(posterior: Draws, reference: Draws) -> None:
-    """Refuse posteriors of different data sets, where both come with their data."""
-    if "y" not in posterior.data or "y" not in reference.data:
-        return
-    ours, theirs = (np.asarray(draws.data["y"]) for draws in (posterior, reference))
-    if ours.shape != theirs.shape:
-        raise ValueError(
-            f"reference: expected y of shape {ours.shape} as in the posterior, got {theirs.shape}."
-        )
-    both = _observed(posterior) & _observed(reference)
-    wrong = both & ~np.isclose(ours, theirs, rtol=1e-5)  # one may have been in single precision
-    if wrong.any():
-        raise ValueError(
-            "reference: expected the posterior of the same data set, but y differs from that of "
-            f"the posterior in {wrong.sum()} of {both.sum()} numbers."
-        )
-
-
-def _observed(draws: Draws) -> np.ndarray:
-    """Which numbers of y are not masked."""
-    y = np.asarray(draws.data["y"])
-    observed = np.ones(y.shape, dtype=bool)
-    for key in MASKS:
-        if key in draws.data:
-            mask = np.asarray(draws.data[key], dtype=bool)
-            observed &= mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim))
-    return observed
 
 
 def _columns(model, draws: Draws) -> dict[str, np.ndarray]:

@@ -15,8 +15,9 @@ from xarray import DataTree
 from ..inference import MixturePosterior
 from ..inference.datatree import INDICATOR_DIMS
 from ..structures.categorical import draw_systematic
+from .simulated import MASKS
 
-__all__ = ["Draws", "require_posterior", "scalar_columns"]
+__all__ = ["Draws", "require_posterior", "require_same_data", "scalar_columns"]
 
 SEED = 1  # of resampling: the same posterior gives the same draws
 
@@ -173,6 +174,36 @@ def require_posterior(posterior) -> None:
             "posterior: expected a MixturePosterior, as workflow.sample returns, "
             f"got {type(posterior).__name__}."
         )
+
+
+def require_same_data(draws: Draws, other: Draws, argument: str = "reference") -> None:
+    """Raise a ValueError if both hold data, and these differ where both have observed them."""
+    if "y" not in draws.data or "y" not in other.data:
+        return
+    (y, shown), (other_y, other_shown) = map(_observed, (draws, other))
+    if y.shape != other_y.shape:
+        raise ValueError(
+            f"{argument}: expected the posterior's data, y of shape {y.shape}, "
+            f"got shape {other_y.shape}."
+        )
+    # Data in single and in double precision are the same.
+    differs = shown & other_shown & ~np.isclose(y, other_y, rtol=1e-5, atol=1e-6, equal_nan=True)
+    if differs.any():
+        raise ValueError(
+            f"{argument}: expected the posterior's data, got others at {np.sum(differs)} of "
+            f"{differs.size} values of y."
+        )
+
+
+def _observed(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+    """y, (N, ...), and where it is observed, in the same shape."""
+    y = np.asarray(draws.data["y"], dtype="float64")
+    shown = np.ones(y.shape, dtype=bool)
+    for name in MASKS:
+        if name in draws.data:
+            mask = np.asarray(draws.data[name], dtype=bool)
+            shown &= mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim))
+    return y, shown
 
 
 def scalar_columns(parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from scipy.stats import binom
 
-from ..diagnostics.draws import Draws
+from ..diagnostics.draws import Draws, require_same_data
 from ..diagnostics.reliability import MembershipCalibration
 from .style import ROLES, component_color, new_axes, put_legend, shade, styled
 
@@ -229,37 +229,6 @@ def _with_membership(posterior, argument: str, like: Draws | None = None) -> Dra
     if like is not None:
         require_same_data(like, draws, argument)
     return draws
-
-
-def require_same_data(draws: Draws, other: Draws, argument: str = "reference") -> None:
-    """Raise a ValueError if both hold data and these differ where they are observed."""
-    if "y" not in draws.data or "y" not in other.data:
-        return
-    (y, shown), (other_y, other_shown) = map(_observed, (draws, other))
-    if y.shape != other_y.shape:
-        raise ValueError(
-            f"{argument}: expected the posterior's data, y of shape {y.shape}, "
-            f"got shape {other_y.shape}."
-        )
-    same = shown == other_shown
-    # Data in single and in double precision are the same.
-    same &= ~shown | np.isclose(y, other_y, rtol=1e-5, atol=1e-6, equal_nan=True)
-    if not same.all():
-        raise ValueError(
-            f"{argument}: expected the posterior's data, got others at {np.sum(~same)} of "
-            f"{same.size} values of y or of its masks."
-        )
-
-
-def _observed(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-    """y, (N, ...), and where it is observed, in the same shape."""
-    y = np.asarray(draws.data["y"], dtype="float64")
-    shown = np.ones(y.shape, dtype=bool)
-    for name in ("mask", "replicate_mask"):
-        if name in draws.data:
-            mask = np.asarray(draws.data[name], dtype=bool)
-            shown &= mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim))
-    return y, shown
 
 
 def _drawn(draws: Draws) -> np.ndarray:

@@ -13,8 +13,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ..diagnostics.draws import Draws
-from .membership import band, outline, require_same_data
+from ..diagnostics.draws import Draws, require_same_data
+from .membership import band, outline
 from .sequences import WIDTH, check_states
 from .style import component_color, count_axis, new_axes, put_legend, shade, styled
 
