@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 
+import matplotlib.pyplot as plt
 import pytest
 
 import abmtools
@@ -43,6 +44,7 @@ def test_examples(name, monkeypatch, tmp_path):
     report = []
     for test in doctest.DocTestFinder(exclude_empty=True).find(module, name):
         runner.run(test, out=report.append)
+        plt.close("all")
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
 
 

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import abmtools as abm
@@ -81,7 +82,11 @@ def test_example_of_a_chain(thirty_seconds):
     assert posterior.filtering.shape == posterior.smoothing.shape == (1, 2000, num_obs, 2)
 
 
-def test_example_of_response_times():
+def test_example_of_response_times(monkeypatch, rng):
+    """With simulated trials: the real ones have to be downloaded."""
+    y = abm.EvidenceAccumulationHMM().simulate(1, rng=rng, num_obs=500)["y"][0]
+    trials = pd.DataFrame({"rt": y[:, 0], "correct": y[:, 1].astype(int)})
+    monkeypatch.setattr(abm.datasets, "load_dutilh2011", lambda participant: trials)
     names = {"abm": abm}
     exec(examples()[2], names)
     assert names["refined"].posterior.smoothing.shape == (1, 2000, 400, 2)

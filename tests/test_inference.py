@@ -356,7 +356,7 @@ def test_rare_checkpoints(small_model, tmp_path):
     workflow.fit_online(epochs=4, **TINY)
     optimizer = workflow.build_optimizer(4, 3, strategy="online")
     found = checkpoint.load_checkpoint(workflow.estimator, optimizer, path)
-    assert found == (4, workflow.losses, 0)
+    assert found == (4, workflow.losses, 0, workflow.seed)
 
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, "2", None], ids=repr)
