@@ -55,8 +55,10 @@ book: $(INSTALLED) ## execute and build the book (PROFILE=gpu: train all network
 
 install: $(INSTALLED) ## make the environment (the others do so, too, where it is missing)
 
+# Files in their order: reordered, those of few and slow tests would come last, on one core.
 test: $(INSTALLED) ## run the tests (PYTEST_FLAGS=... adds options)
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
+	    --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 lint: $(INSTALLED) ## check style, likely errors and the workflows
 	@$(BIN)/ruff check .
