@@ -35,6 +35,7 @@ import numpy as np
 import pandas as pd
 from bayesflow.metrics.functional.kernels import inverse_multiquadratic
 
+from ..inference.selection import select_datasets
 from .simulated import MASKS, simulate_like
 
 __all__ = ["Misspecification", "misspecification"]
@@ -69,10 +70,7 @@ class Misspecification:
 
     def __getitem__(self, index) -> "Misspecification":
         """The result for some of the data sets, by an index or a slice; keeps the axis B."""
-        if isinstance(index, int | np.integer):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"dataset {index} is out of range for {len(self)} data sets.")
-            index = slice(index % len(self), index % len(self) + 1)
+        index = select_datasets(index, len(self))
         return Misspecification(self.mmd[index], self.null[index], self.num_obs[index])
 
     @property

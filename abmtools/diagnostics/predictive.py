@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from ..inference import MixturePosterior
+from ..inference.selection import select_datasets
 from .draws import require_posterior
 from .simulated import MASKS, simulate_like
 
@@ -61,10 +62,7 @@ class PredictiveCheck:
 
     def __getitem__(self, index) -> "PredictiveCheck":
         """The check of some of the data sets, by an index or a slice; keeps the axis B."""
-        if isinstance(index, int | np.integer):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"dataset {index} is out of range for {len(self)} data sets.")
-            index = slice(index % len(self), index % len(self) + 1)
+        index = select_datasets(index, len(self))
         return PredictiveCheck(self.observed[index], self.replicated[index], self.by_state)
 
     @property

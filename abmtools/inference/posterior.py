@@ -20,6 +20,7 @@ import numpy as np
 
 from ..structures.categorical import draw_categorical, draw_systematic
 from .datatree import to_datatree
+from .selection import select_datasets
 
 __all__ = ["MixturePosterior"]
 
@@ -115,12 +116,7 @@ class MixturePosterior:
         TypeError
             If the index is anything else.
         """
-        if isinstance(index, int | np.integer) and not isinstance(index, bool):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"dataset {index} is out of range for {len(self)} data sets.")
-            index = slice(index % len(self), index % len(self) + 1)
-        elif not isinstance(index, slice):
-            index = _check_index(index)
+        index = select_datasets(index, len(self))
         return MixturePosterior(
             model=self.model,
             data={key: value[index] for key, value in self.data.items()},
@@ -376,14 +372,3 @@ class MixturePosterior:
         rows = [range(self.num_datasets), range(self.num_samples)]
         index = pd.MultiIndex.from_product(rows, names=["dataset", "draw"])
         return pd.DataFrame(columns, index=index)
-
-
-def _check_index(index) -> np.ndarray:
-    """Several data sets, by their numbers or by whether they are wanted."""
-    chosen = None if isinstance(index, tuple) else np.asarray(index)
-    if chosen is None or chosen.ndim != 1 or chosen.dtype.kind not in "iub":
-        raise TypeError(
-            "index: expected an integer, a slice, or a list of integers or booleans of data sets, "
-            f"got {index!r}. with_equal_weights(n) thins draws."
-        )
-    return chosen
