@@ -85,8 +85,10 @@ bench: $(INSTALLED) ## run the benchmarks, or some (BENCH="bench_speed bench_sta
 	    echo "== $$name"; $(BIN)/python "benchmarks/$$name.py" $(BENCH_FLAGS); done
 	@$(BIN)/python benchmarks/record.py
 
+# The C library keeps the memory of a step for the next one, also where threads have their own.
 train: export MALLOC_TRIM_THRESHOLD_ ?= -1
 train: export MALLOC_MMAP_MAX_ ?= 0
+train: export MALLOC_ARENA_MAX ?= 1
 train: $(INSTALLED) ## train a shipped network from scratch (MODEL=gaussian_mixture)
 	@test -n "$(MODEL)" || { echo "Name a model: make train MODEL=gaussian_mixture"; exit 1; }
 	@$(BIN)/python -c "import jax" 2>/dev/null || $(INSTALLER) --editable '.[train]'

@@ -13,8 +13,11 @@ other, and no item needs another's result. So they can run wherever there is a f
 
 An item that fails is tried again, though not after a `TypeError` or `ValueError`, which would only
 come back. One that fails for good takes nothing with it: all others are finished, and `JobsError`
-holds them. Results come in the order of the items, and because each item brings its own seed they
-are the same wherever they ran.
+holds them. Only a pool of processes one of which was killed is broken as a whole: what it had
+finished is in the error, too, and the rest has failed. Dask replaces the worker and goes on.
+
+Results come in the order of the items, and because each item brings its own seed they are the same
+wherever they ran.
 
 Functions and items travel by cloudpickle, so that those of a notebook may be used.
 """
@@ -24,7 +27,7 @@ import logging
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
 import cloudpickle
@@ -35,7 +38,12 @@ __all__ = ["JobsError", "num_cores", "run_jobs"]
 
 logger = logging.getLogger(__name__)
 
-FINAL = (BrokenExecutor, TypeError, ValueError)  # what comes back if an item is tried again
+FINAL = (
+    BrokenExecutor,
+    CancelledError,
+    TypeError,
+    ValueError,
+)  # what comes back if an item is tried again
 
 
 class JobsError(RuntimeError):
@@ -93,7 +101,7 @@ def run_jobs(
     Raises
     ------
     TypeError, ValueError
-        If executor or retries are none.
+        If the executor is none, or retries no integer from 0.
     JobsError
         If some items failed for good; it holds the results of the others. Where all of them failed
         there are none, and the first item's own exception is raised.
@@ -123,7 +131,7 @@ def run_jobs(
                 future = finished.get()
                 key = running.pop(future)
                 tried[key] += 1
-                error = future.exception()
+                error = CancelledError() if future.cancelled() else future.exception()
                 if error is None:
                     results[key] = future.result()
                 elif tried[key] <= retries and not isinstance(error, FINAL):

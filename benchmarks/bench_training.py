@@ -16,7 +16,7 @@ from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
 
 TARGETS = {"gaussian_mixture": 90, "gaussian_hmm": 90}  # minutes on a CPU, at most
 
-KEPT = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0"}
+KEPT = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0", "MALLOC_ARENA_MAX": "1"}
 STEP = """
 import time
 import keras

@@ -8,8 +8,8 @@ several times faster: KERAS_BACKEND=jax, which is what make train sets. The weig
 backend. On a CPU much of a step's time may go into memory that glibc gives back after each step
 and gets anew, page by page (`bench_training`); make train tells it to keep it.
 
-A network that goes to real people is trained a second time, half on data sets that are not the
-model's (`abmtools.heterogeneity`).
+A network that goes to real people is trained again, half on data sets that are not the model's
+(`abmtools.heterogeneity`), in rounds: each has new ones, labelled by the network as it is by then.
 """
 
 import argparse
@@ -53,7 +53,7 @@ from abmtools.jobs import num_cores
 from abmtools.structures.recursions import on_gpu
 
 TRAINING = "training.json"  # beside the weights, until there is a card
-NUM_FRESH = 1024  # heterogeneous data sets that measure a second training
+NUM_FRESH = 1024  # heterogeneous data sets that measure what a round gained
 
 BUDGETS = {
     "component_count": {
@@ -69,11 +69,9 @@ BUDGETS = {
         "epochs": 45,
         "num_batches_per_epoch": 2000,
         "batch_size": 64,
-        "heterogeneous": {
-            "num_datasets": 61440,
-            "learning_rate": 2e-3,
-            "epochs": 36,
-        },
+        "heterogeneous": [
+            {"num_datasets": 61440, "learning_rate": 2e-3, "epochs": 36},
+        ],
     },
     "gaussian_mixture": {
         "seed": 2025,
@@ -128,11 +126,12 @@ class Log(keras.callbacks.Callback):
 def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | None = None):
     """Train, or go on with training; return the workflow and what to record of its training.
 
-    With the file of weights, beside which their card lies, only the second training remains.
+    With the file of weights, beside which their card lies, only the rounds on heterogeneous data
+    remain that this card does not have.
     """
     workflow = ARCHITECTURES[name](seed=budget["seed"])
     folder.mkdir(parents=True, exist_ok=True)
-    seconds, finished, losses, record = 0.0, [], {}, {}
+    seconds, finished, losses, gaps, record = 0.0, [], {}, [], {}
     if weights is None:
         for part, network in parts(workflow).items():
             epochs = budget["epochs"][part] if part else budget["epochs"]
@@ -144,37 +143,47 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
     else:
         load_weights(workflow, weights)
         first = json.loads((weights.parent / "card.json").read_text())
-        workflow.num_fits, seconds, losses[""] = 1, first["seconds"], first["curve"]
+        gaps, curves = first.get("heterogeneous_gap", []), first["curve"]
+        again = curves.pop("heterogeneous", None)
+        workflow.num_fits, seconds = 1 + len(gaps), first["seconds"]
+        losses = {"": curves} | ({} if again is None else {"heterogeneous": again})
         record["hardware"] = f"{first['hardware']}, then {_hardware()}"
-    if "heterogeneous" in budget:
-        again, gaps, losses["heterogeneous"] = train_again(
-            workflow, folder, name, budget, finished, executor
+    for number, own in enumerate(budget.get("heterogeneous", [])):
+        if number < len(gaps):
+            continue
+        again, gap = train_again(
+            workflow, folder, f"{name}_round_{number + 1}", budget | own, finished, executor
         )
-        seconds, record = seconds + again, record | gaps
+        seconds, gaps = seconds + again, [*gaps, gap]
+        before = losses.get("heterogeneous", {})
+        losses["heterogeneous"] = {
+            part: before.get(part, []) + values for part, values in workflow.losses.items()
+        }
+    if gaps:
+        record["heterogeneous_gap"] = gaps
     for path in finished:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return workflow, record | {"seconds": round(seconds), "losses": losses}
 
 
 def train_again(
-    workflow, folder: Path, name: str, budget: dict, finished: list[Path], executor
-) -> tuple[float, dict, dict]:
-    """The second training, half on heterogeneous data; its seconds, and the gap on fresh ones."""
-    start, own = time.perf_counter(), budget | budget["heterogeneous"]
-    stored = folder / f"{name}_heterogeneous_{own['num_datasets']}"
+    workflow, folder: Path, label: str, budget: dict, finished: list[Path], executor
+) -> tuple[float, dict]:
+    """A round on heterogeneous data; its seconds, and the gap on fresh ones."""
+    start, seed = time.perf_counter(), budget["seed"] + 2 * workflow.num_fits
+    stored = folder / f"{label}_{budget['num_datasets']}"
     if not stored.exists():
-        simulate_heterogeneous_data(workflow, own["num_datasets"], own["seed"]).save(stored)
+        simulate_heterogeneous_data(workflow, budget["num_datasets"], seed).save(stored)
     data = HeterogeneousData.load(stored, workflow.model)
     seconds = time.perf_counter() - start
-    fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, own["seed"] + 1)
+    fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, seed + 1)
     gap = {"before": fresh.gap(workflow)}
     options = {"executor": executor, "simulator": data}
-    seconds += fit(workflow, folder, f"{name}_heterogeneous", own, finished, **options)
+    seconds += fit(workflow, folder, label, budget, finished, **options)
     finished.append(stored)
     gap["after"] = fresh.gap(workflow)
     means = {when: round(float(values.mean()), 4) for when, values in gap.items()}
-    gaps = {"heterogeneous_gap": {"num_datasets": fresh.num_datasets} | means}
-    return seconds, gaps, workflow.losses
+    return seconds, {"num_datasets": fresh.num_datasets} | means
 
 
 def fit(network, folder: Path, label: str, budget: dict, finished: list[Path], **options) -> float:
@@ -381,10 +390,9 @@ def _num_datasets(budget: dict) -> int:
     epochs = budget["epochs"]
     epochs = sum(epochs.values()) if isinstance(epochs, dict) else epochs
     number = epochs * budget["num_batches_per_epoch"] * budget["batch_size"]
-    if "heterogeneous" in budget:
-        again = {key: x for key, x in budget.items() if key != "heterogeneous"}
-        number += _num_datasets(again | budget["heterogeneous"])
-    return number
+    rounds = budget.get("heterogeneous", [])
+    again = {key: x for key, x in budget.items() if key != "heterogeneous"}
+    return number + sum(_num_datasets(again | own) for own in rounds)
 
 
 def shorten(budget: dict, factor: float) -> dict:
@@ -399,11 +407,11 @@ def shorten(budget: dict, factor: float) -> dict:
         "num_batches_per_epoch": max(1, round(share * budget["num_batches_per_epoch"])),
     }
     if "heterogeneous" in budget:
-        second = budget["heterogeneous"]
-        budget["heterogeneous"] = second | {
-            "epochs": max(1, round(second["epochs"] / factor)),
-            "num_datasets": max(1, round(second["num_datasets"] / factor)),
-        }
+        shortened = ("epochs", "num_datasets")
+        budget["heterogeneous"] = [
+            own | {name: max(1, round(own[name] / factor)) for name in shortened}
+            for own in budget["heterogeneous"]
+        ]
     return budget
 
 
@@ -413,14 +421,16 @@ def main() -> None:
     parser.add_argument("--shorten", type=float, default=1, help="train so many times shorter")
     parser.add_argument("--output", type=Path, help="instead of the package's own folder")
     parser.add_argument(
-        "--workers", type=int, help="processes that simulate; on a GPU by default one for each core"
+        "--workers",
+        type=int,
+        help="processes that simulate; on a GPU by default one for each other core",
     )
     parser.add_argument("--card", action="store_true", help="measure the network that is there")
     parser.add_argument(
-        "--second",
+        "--go-on",
         type=Path,
         metavar="WEIGHTS",
-        help="only the training that goes on from these, on heterogeneous data",
+        help="only the rounds on heterogeneous data that the card of these does not have",
     )
     arguments = parser.parse_args()
     name = arguments.model
@@ -435,7 +445,7 @@ def main() -> None:
     budget = shorten(BUDGETS[name], arguments.shorten)
     checkpoints = Path(os.environ.get("CHECKPOINTS", tempfile.gettempdir()))
     with make_pool(arguments.workers) as executor:
-        workflow, results = train(name, checkpoints, budget, executor, arguments.second)
+        workflow, results = train(name, checkpoints, budget, executor, arguments.go_on)
     save_weights(workflow, folder / "weights.npz")
     record = record_training(name, workflow, budget, results)
     (folder / TRAINING).write_text(json.dumps(record))

@@ -253,7 +253,7 @@ def test_where_the_network_blows_up_the_data_set_is_left_out(workflow, monkeypat
     def blown_up(summary, num_samples, seed):
         draws = draw(summary, num_samples, seed)
         if len(draws) == 16:
-            estimator.lost = float(to_numpy(summary)[3, 0])
+            estimator.lost = float(to_numpy(summary)[4, 0])
         lost = to_numpy(summary)[:, 0] == estimator.lost
         draws[lost] = 1e20
         return draws
@@ -338,6 +338,12 @@ def test_processes_simulate_from_the_files(labelled, tmp_path):
         assert losses(executor) == losses(None)
 
 
+def test_data_of_another_prior_are_refused(labelled, tmp_path):
+    labelled.save(tmp_path / "data")
+    with pytest.raises(ValueError, match="model: expected"):
+        HeterogeneousData.load(tmp_path / "data", abm.GaussianHMM(means_scale=0.2))
+
+
 # --- training -------------------------------------------------------------------------------------
 
 
@@ -366,6 +372,19 @@ def test_sizes_of_fresh_data_are_those_of_the_stored():
     data = heterogeneous_data(workflow, 12, seed=1, block_size=4)
     sizes = {data.simulate(6, rng=np.random.default_rng(i))["y"].shape for i in range(20)}
     assert sizes == {(6, *block["y"].shape[1:]) for block in data.blocks}
+
+
+def test_short_data_sets_come_more_often():
+    """In inverse proportion to their size."""
+    model, rng = abm.EvidenceAccumulationHMM(), np.random.default_rng(5)
+    blocks = []
+    for num_obs in (100, 400):
+        simulated = model.simulate(4, rng=rng, num_obs=num_obs)
+        drawn = {name: simulated[name][:, None] for name in [*model.parameter_names, "z"]}
+        blocks.append({"y": simulated["y"]} | drawn)
+    data = HeterogeneousData(model, blocks)
+    short = [data.simulate(2, rng=rng)["y"].shape[1] == 100 for _ in range(400)]
+    assert abs(np.mean(short) - 0.8) < 0.06
 
 
 def test_training_on_a_simulator_of_ones_own(labelled):

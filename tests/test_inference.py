@@ -1,5 +1,6 @@
 """Inference: what training learns, that runs repeat and resume, and what posteriors hold."""
 
+import copy
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -320,6 +321,54 @@ def test_a_second_stage_does_not_take_the_first_ones_file_for_its_own(small_mode
             history = workflow.fit_online(epochs=2, **TINY, resume=resume)
             assert history.epoch == [0, 1]
     assert same_weights(whole, staged)
+
+
+def test_what_was_trained_for_another_prior_is_refused(small_model, tmp_path):
+    path = tmp_path / "run.npz"
+    make_workflow(small_model, path).fit_online(epochs=1, **TINY)
+    small_model = copy.copy(small_model)
+    prior = small_model.prior
+    small_model.prior = lambda rng, size: {name: x[::-1] for name, x in prior(rng, size).items()}
+    other = make_workflow(small_model, path)
+    before = [x.copy() for x in other.estimator.get_weights()]
+    with pytest.raises(ValueError, match="expected a training of this model, got one whose prior"):
+        other.fit_online(epochs=2, **TINY, resume=True)
+    pairs = zip(before, other.estimator.get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_where_the_optimizer_does_not_fit_nothing_is_loaded(small_model, tmp_path):
+    path = tmp_path / "run.npz"
+    make_workflow(small_model, path).fit_online(epochs=1, **TINY)
+    other = make_workflow(small_model, path, optimizer=keras.optimizers.SGD(1e-3))
+    before = [x.copy() for x in other.estimator.get_weights()]
+    with pytest.raises(ValueError, match=r"expected \d+ optimizer arrays"):
+        other.fit_online(epochs=2, **TINY, resume=True)
+    pairs = zip(before, other.estimator.get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_a_checkpoint_is_no_folder(small_model, tmp_path):
+    with pytest.raises(ValueError, match="checkpoint: expected a file, got the folder"):
+        make_workflow(small_model, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "seed", "num_epochs"])
+def test_unknown_options_are_refused(small_model, name):
+    data = small_model.simulate(8, rng=np.random.default_rng(1))
+    workflow = make_workflow(small_model)
+    for fit in (workflow.fit_online, lambda **options: workflow.fit_offline(data, **options)):
+        with pytest.raises(TypeError, match=f"{name}: expected an option of"):
+            fit(epochs=1, **{name: 1})
+
+
+def test_validation_data_are_checked(small_model):
+    data = small_model.simulate(8, rng=np.random.default_rng(1))
+    wrong = data | {"z": data["z"] + 1}
+    workflow = make_workflow(small_model)
+    for fit in (workflow.fit_online, lambda **options: workflow.fit_offline(data, **options)):
+        with pytest.raises(ValueError, match="z"):
+            fit(epochs=1, validation_data=wrong)
 
 
 def test_a_resumed_run_has_the_seed_of_the_interrupted_one(small_model, tmp_path):
@@ -917,6 +966,16 @@ def test_arviz_dimensions(posterior):
     chosen = tree["posterior"]["membership"].sel(chain=0, draw=7, dataset=3, obs=4)
     np.testing.assert_array_equal(chosen, posterior.membership[3, 7, 4])
     assert tree["posterior"].attrs["inference_library"] == "abmtools"
+
+
+def test_what_is_missing_leaves_as_nan(workflow, posterior):
+    mask = np.ones((5, 12), dtype=bool)
+    mask[:, 9:] = False
+    y = posterior.data["y"]
+    found = workflow.sample(conditions={"y": y, "mask": mask}, num_samples=10, seed=1)
+    observed = found.to_arviz()["observed_data"]["y"].values
+    np.testing.assert_array_equal(np.isnan(observed), ~np.broadcast_to(mask[..., None], y.shape))
+    np.testing.assert_array_equal(observed[:, :9], y[:, :9])
 
 
 def test_arviz_of_one_data_set(posterior):

@@ -110,6 +110,20 @@ def test_a_process_that_dies_loses_no_finished_results():
     assert 3 in found.value.failures
 
 
+def test_what_is_cancelled_loses_no_finished_results():
+    with ThreadPoolExecutor(1) as executor:
+
+        def close(item):
+            if item == 1:
+                executor.shutdown(wait=False, cancel_futures=True)
+            return item
+
+        with pytest.raises(JobsError, match="CancelledError") as found:
+            run_jobs(close, range(4), executor=executor)
+    assert found.value.results == {0: 0, 1: 1}
+    assert found.value.failures.keys() == {2, 3}
+
+
 def test_a_progress_bar_counts_items(capsys):
     run_jobs(abs, range(3), progress=True, what="numbers")
     assert "numbers: 100%" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from bayesflow.metrics.functional import maximum_mean_discrepancy
+from scipy.stats import kstest
 
 import abmtools as abm
 from abmtools import plots
@@ -82,6 +83,18 @@ def test_a_seed_repeats_a_test(workflow, data, result):
     np.testing.assert_array_equal(again.mmd, result.mmd)
     np.testing.assert_array_equal(again.null, result.null)
     assert not np.array_equal(other.null, result.null)
+
+
+def test_data_that_none_of_several_models_could_have_made():
+    """The comparison itself is certain of them; two models' own data have uniform p-values."""
+    comparison = abm.load_pretrained("component_count")
+    rng = np.random.default_rng(6)
+    y = comparison.model.simulate(61, rng=rng, num_obs=60)["y"]
+    y[60] = rng.normal(size=60) * 40
+    found = misspecification(comparison, {"y": y}, num_reference=400, num_null=300, seed=1)
+    assert found.p_value[60] < 0.005
+    assert comparison.estimate(conditions={"y": y[60]})["model_probs"].max() > 0.9
+    assert kstest(found.p_value[:60], "uniform").pvalue > 0.01
 
 
 def test_simulated_data_lack_what_the_observed_lack(workflow, data):

@@ -184,6 +184,40 @@ def test_fit_parameters(models):
     assert all(len(x.losses["posterior_loss"]) == 2 for x in workflow.workflows.values())
 
 
+@pytest.mark.parametrize("name", ["resume", "simulator", "validation_data"])
+def test_what_is_about_one_network_does_not_go_to_all(models, name):
+    workflow = MixtureComparisonWorkflow(models, seed=1)
+    with pytest.raises(ValueError, match=f"{name}: cannot be given with fit_parameters=True"):
+        workflow.fit_online(**SIZES, fit_parameters=True, **{name: {"y": 1}})
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"y": np.full((4, 6), np.nan)}, "data\\['y'\\]"),
+        ({"model_indices": np.array([0, 1, 0, 1])}, "zeros and ones of shape \\(4, 2\\)"),
+        ({"model_indices": np.ones((4, 2))}, "expected a single one in each row"),
+    ],
+)
+def test_offline_data_of_comparisons_are_checked(models, change, match):
+    workflow = MixtureComparisonWorkflow(models, seed=1)
+    data = workflow.model.simulate(4, rng=np.random.default_rng(1), num_obs=6)
+    for wrong, right in [(data | change, None), (data, data | change)]:
+        with pytest.raises(ValueError, match=match):
+            workflow.fit_offline(wrong, epochs=1, batch_size=4, validation_data=right, verbose=0)
+    with pytest.raises(ValueError, match="expected 'model_indices'"):
+        workflow.fit_offline({"y": data["y"]}, epochs=1, batch_size=4)
+    history = workflow.fit_offline(
+        data, epochs=1, batch_size=4, validation_data=data, verbose=0
+    ).history
+    assert {"loss", "val_loss"} <= history.keys()
+
+
+def test_another_prior_is_not_asked_of_the_network(trained):
+    with pytest.raises(TypeError, match="model_prior"):
+        trained.estimate(conditions={"y": np.zeros((1, 6))}, model_prior=[0.5, 0.5])
+
+
 def test_resume(models, tmp_path):
     """An interrupted run ends with the weights of one that was not."""
     whole = MixtureComparisonWorkflow(models, checkpoint=tmp_path / "a.npz", seed=1)

@@ -752,6 +752,34 @@ def test_log_prior_of_the_wrong_shape(rng, log_prior):
         model.log_joint({"y": data["y"]}, parameters)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "match"),
+    [
+        ({"weights": [[30.0, 50, 20]], "means": [[-1.8, -0.5, 1.2]]}, "parameters\\['weights'\\]"),
+        ({"weights": [[0.3, 0.5, 0.2]], "means": np.zeros((4, 3))}, "expected leading axes"),
+        ({"weights": [0.3, 0.5, 0.2], "means": [-1.8, -0.5, 1.2]}, "expected one leading axis"),
+        ({"weights": [[0.3, 0.5, 0.2]]}, "expected exactly"),
+    ],
+)
+def test_parameters_to_simulate_from_are_checked(parameters, match):
+    model = GaussianMixture()
+    with pytest.raises(ValueError, match=match):
+        model.simulate_data(
+            {name: np.array(x) for name, x in parameters.items()}, rng=np.random.default_rng(1)
+        )
+
+
+def test_a_seed_is_no_generator():
+    model = GaussianMixture()
+    theta = model.prior(np.random.default_rng(1), 2)
+    for simulate in (
+        lambda: model.simulate(2, rng=1),
+        lambda: model.simulate_data(theta, rng=1),
+    ):
+        with pytest.raises(TypeError, match=r"rng: expected a generator such as .*, got 1"):
+            simulate()
+
+
 def test_log_emission_of_the_wrong_shape(rng):
     model = lognormal_model(log_emission=lambda data, parameters: np.zeros((2, 1, 5, 3)))
     data = model.simulate(2, rng=rng, num_obs=5)

@@ -201,6 +201,12 @@ def test_marginals_of_some_parameters_on_given_axes(posteriors):
     assert legend_texts(drawn[0]) == ["amortized", "Stan"]
 
 
+def test_only_what_is_called_prior_is_the_background(posteriors):
+    draws = posteriors["amortized"]
+    (first, *_) = plots.marginals({"amortized": draws, "Prior N(0, 10)": draws})
+    assert len(first.lines) == 2
+
+
 def test_marginals_of_a_scalar_and_of_a_prior_alone():
     draws = {"separation": np.random.default_rng(0).exponential(size=300)}
     (ax,) = plots.marginals({"prior": draws}, truth={"separation": np.array([1.0])})

@@ -109,6 +109,23 @@ def test_statistics_are_of_each_state():
     np.testing.assert_allclose(everything.observed[:, 0, 0], data["y"].mean(axis=(1, 2)), rtol=1e-5)
 
 
+def test_statistics_of_observations_and_their_states():
+    data = simulate(3, 40)
+    for by_state in (True, False):
+        check = predictive_check(
+            at_truth({"y": data["y"]}),
+            lambda y, z: [len(y), y[z == 1].mean()],
+            with_states=True,
+            by_state=by_state,
+            num_draws=5,
+        )
+        assert check.observed.shape == check.replicated.shape == (3, 5, 1, 2)
+        assert not check.by_state
+        np.testing.assert_array_equal(check.replicated[..., 0], 40)
+        inside = [y[z == 1].mean() for y, z in zip(data["y"], data["z"], strict=True)]
+        np.testing.assert_allclose(check.observed[:, 0, 0, 1], inside, rtol=1e-5)
+
+
 def test_p_values_are_uniform_at_the_true_parameters():
     data = {"y": simulate(150, 30)["y"]}
     check = predictive_check(at_truth(data), lambda y: y.mean(), num_draws=60)

@@ -199,6 +199,22 @@ def test_draws_have_the_membership(rng):
         assert chisquare(np.bincount(column, minlength=3), 20_000 * expected).pvalue > 1e-3
 
 
+def test_what_is_no_component_has_probability_zero(rng):
+    scores, structure = rng.normal(size=(3, 2, 3)), Independent([0.2, 0.3, 0.5])
+    z = np.array([[0, 2], [1, 3], [-1, 0]])
+    found = to_numpy(structure.log_prob(z, scores, {}))
+    assert np.isfinite(found[0])
+    assert np.all(found[1:] == -np.inf)
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.nan])
+def test_an_impossible_observation_has_no_draws(rng, value):
+    scores = rng.normal(size=(2, 3))
+    scores[1] = value
+    with pytest.raises(ValueError, match="scores: an observation is impossible"):
+        Independent([0.2, 0.3, 0.5]).draw(scores, {}, rng=rng)
+
+
 def test_draws_are_repeatable(rng):
     scores = rng.normal(size=(4, 5, 3))
     structure = Independent([0.2, 0.3, 0.5])

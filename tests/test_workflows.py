@@ -212,7 +212,7 @@ def test_shortened_training_has_so_many_times_fewer_steps():
             expected = parts[largest] * budget["num_batches_per_epoch"] / factor
             assert abs(steps - expected) <= max(1, 0.25 * expected)
             assert min(fewer.values()) >= 1
-    second = train.shorten(train.BUDGETS["evidence_hmm"], 12)["heterogeneous"]
+    second = train.shorten(train.BUDGETS["evidence_hmm"], 12)["heterogeneous"][0]
     assert (second["epochs"], second["num_datasets"]) == (3, 5120)
 
 
@@ -332,29 +332,35 @@ def test_trained_networks_are_found_through_the_variable(retrained, monkeypatch)
     assert not all(np.array_equal(a, b) for a, b in pairs)
 
 
-def test_a_second_training_on_heterogeneous_data(tmp_path, monkeypatch):
-    """It goes on from weights with a card, and the new card tells of both."""
+def test_rounds_on_heterogeneous_data(tmp_path, monkeypatch):
+    """They go on from weights with a card, and the new card tells of all training."""
     train, first = load_train(), weights_folder("gaussian_hmm")
     card = json.loads((first / "card.json").read_text(encoding="utf-8"))
     sizes = {"num_batches_per_epoch": 2, "batch_size": 4}
     budget = card["budget"] | sizes | {"epochs": 1}
-    budget["heterogeneous"] = {"num_datasets": 8, "learning_rate": 1e-4, "epochs": 3}
+    own = {"num_datasets": 8, "learning_rate": 1e-4}
+    budget["heterogeneous"] = [own | {"epochs": 3}]
     monkeypatch.setitem(train.BUDGETS, "gaussian_hmm", budget)
     monkeypatch.setattr(train, "NUM_FRESH", 6)
     monkeypatch.setattr(train, "distance_to_exact", lambda workflow, simulated: {})
     monkeypatch.setenv("CHECKPOINTS", str(tmp_path / "checkpoints"))
-    arguments = ["--second", str(first / "weights.npz"), "--output", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["train.py", "--model", "gaussian_hmm", *arguments])
-    environment = dict(os.environ)
-    train.main()
-    assert dict(os.environ) == environment
-    found = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))
-    assert found["curve"]["loss"] == card["curve"]["loss"]
-    assert len(found["curve"]["heterogeneous"]["loss"]) == 3
-    assert 0 < found["heterogeneous_gap"]["num_datasets"] <= 6
-    assert found["seconds"] >= card["seconds"]
-    assert found["budget"]["num_datasets"] == 4 * 2 * 4
-    assert not list((tmp_path / "checkpoints").iterdir())
+    environment, seconds = dict(os.environ), card["seconds"]
+    for rounds, epochs in [(1, 3), (2, 5)]:
+        budget["heterogeneous"] = [own | {"epochs": n} for n in (3, 2)[:rounds]]
+        output = tmp_path / str(rounds)
+        arguments = ["--go-on", str(first / "weights.npz"), "--output", str(output)]
+        monkeypatch.setattr(sys, "argv", ["train.py", "--model", "gaussian_hmm", *arguments])
+        train.main()
+        assert dict(os.environ) == environment
+        found = json.loads((output / "card.json").read_text(encoding="utf-8"))
+        assert found["curve"]["loss"] == card["curve"]["loss"]
+        assert len(found["curve"]["heterogeneous"]["loss"]) == epochs
+        assert len(found["heterogeneous_gap"]) == rounds
+        assert all(0 < gap["num_datasets"] <= 6 for gap in found["heterogeneous_gap"])
+        assert found["seconds"] >= seconds
+        assert found["budget"]["num_datasets"] == (1 + epochs) * 2 * 4
+        assert not list((tmp_path / "checkpoints").iterdir())
+        first, seconds = output, found["seconds"]
 
 
 def test_a_network_that_is_not_in_the_folder_is_an_error(tmp_path, monkeypatch):

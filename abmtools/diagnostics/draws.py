@@ -14,8 +14,8 @@ from xarray import DataTree
 
 from ..inference import MixturePosterior
 from ..inference.datatree import INDICATOR_DIMS
+from ..models.data import MASKS
 from ..structures.categorical import draw_systematic
-from .simulated import MASKS
 
 __all__ = ["Draws", "require_posterior", "require_same_data", "scalar_columns"]
 

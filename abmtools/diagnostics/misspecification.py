@@ -16,6 +16,9 @@ Summaries are standardized and decorrelated by their means and covariances under
 unusual combination of usual summaries is then as far away as an unusual summary. Reference and null
 data sets have as many observations as the observed one, and the same ones missing.
 
+Of a comparison of models, the reference is of all of them, each as often as its prior says: a
+network that tells models apart is certain of data, too, that none of them could have made.
+
 What the summaries ignore is not seen: `predictive_check` looks at the data themselves.
 
 References
@@ -36,7 +39,9 @@ import pandas as pd
 from bayesflow.metrics.functional.kernels import inverse_multiquadratic
 
 from ..inference.selection import select_datasets
-from .simulated import MASKS, simulate_like
+from ..models.data import MASKS
+from ..models.model_choice import ModelChoice
+from .simulated import simulate_like
 
 __all__ = ["Misspecification", "misspecification"]
 
@@ -107,8 +112,8 @@ def misspecification(
 
     Parameters
     ----------
-    workflow : MixtureWorkflow
-        Whose summary network is used.
+    workflow : MixtureWorkflow or MixtureComparisonWorkflow
+        Whose summary network is used. Of a comparison: whether any of its models could have.
     data : mapping of str to array
         ``"y"``, (B, N, ...), and masks, or one data set without the axis B.
     num_reference : int
@@ -176,11 +181,20 @@ def _simulated_summaries(workflow, design: dict, size: int, rng) -> np.ndarray:
     parts = []
     for start in range(0, size, SIMULATED_AT_ONCE):
         number = min(SIMULATED_AT_ONCE, size - start)
-        parameters = workflow.model.prior(rng, number)
-        like = {key: np.broadcast_to(x, (number, *x.shape[1:])) for key, x in design.items()}
-        simulated = simulate_like(workflow.model, like, parameters, rng=rng)
-        parts.append(_summaries(workflow, workflow.model.check_data(simulated)))
-    return np.concatenate(parts)
+        for model, count in _draw_models(workflow.model, number, rng):
+            like = {key: np.broadcast_to(x, (count, *x.shape[1:])) for key, x in design.items()}
+            simulated = simulate_like(model, like, model.prior(rng, count), rng=rng)
+            parts.append(_summaries(workflow, model.check_data(simulated)))
+    summaries = np.concatenate(parts)
+    return rng.permutation(summaries) if isinstance(workflow.model, ModelChoice) else summaries
+
+
+def _draw_models(model, size: int, rng) -> list[tuple]:
+    """The models that simulate so many data sets, and how many each of them does."""
+    if not isinstance(model, ModelChoice):
+        return [(model, size)]
+    counts = rng.multinomial(size, model.prior)
+    return [(x, count) for x, count in zip(model.models.values(), counts, strict=True) if count]
 
 
 def _summaries(workflow, data: dict) -> np.ndarray:

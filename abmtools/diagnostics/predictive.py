@@ -32,8 +32,9 @@ import pandas as pd
 
 from ..inference import MixturePosterior
 from ..inference.selection import select_datasets
+from ..models.data import MASKS
 from .draws import require_posterior
-from .simulated import MASKS, simulate_like
+from .simulated import simulate_like
 
 __all__ = ["PredictiveCheck", "posterior_predictive", "predictive_check"]
 
@@ -136,9 +137,10 @@ def posterior_predictive(
 
 def predictive_check(
     posterior: MixturePosterior,
-    statistic: Callable[[np.ndarray], np.ndarray],
+    statistic: Callable[..., np.ndarray],
     *,
     by_state: bool = True,
+    with_states: bool = False,
     num_draws: int = 200,
     seed: int = 1,
 ) -> PredictiveCheck:
@@ -153,6 +155,9 @@ def predictive_check(
         with n >= 1, those in one state. Missing replicates in them are NaN.
     by_state : bool
         Whether to compute it for each state, or for all observations together.
+    with_states : bool
+        Whether it is a function of all observations and their states, ``statistic(y, z)``, with z
+        of shape (n,): of what follows a switch, for instance. Then it is not computed by state.
     num_draws : int
         Draws M of parameters, states and replicated data.
     seed : int
@@ -177,8 +182,8 @@ def predictive_check(
     of the observed data are then drawn independently at each time, which is no draw of
     p(z | y, theta). Statistics of single observations in a state, such as means and quantiles, are
     right. Those of whole sequences of states are not, and their p-values mean nothing: how many
-    observations are in a state, how long its runs are, how observations that follow each other in
-    it are related.
+    observations are in a state, how long its runs are, what follows a switch, how observations that
+    follow each other in it are related.
 
     Examples
     --------
@@ -199,8 +204,12 @@ def predictive_check(
         key: np.broadcast_to(x[:, None], (len(x), num_draws, *x.shape[1:]))
         for key, x in draws.data.items()
     } | {"z": draws.draw_indicators(seed=int(rng.integers(2**31)))}
+    by_state = by_state and not with_states
     num_states = draws.model.num_components if by_state else 1
-    values = [_statistics(statistic, data, num_states) for data in (observed, replicated)]
+    values = [
+        _statistics(statistic, x, num_states, with_states=with_states)
+        for x in (observed, replicated)
+    ]
     if values[0].shape != values[1].shape:
         raise ValueError(_changed_shape(values[0].shape[3:], values[1].shape[3:]))
     if all(np.isnan(value).all() for value in values):
@@ -228,7 +237,9 @@ def _replicate(draws: MixturePosterior, rng: np.random.Generator) -> dict[str, n
     return {key: x.reshape(*leading, *x.shape[1:]) for key, x in simulated.items()}
 
 
-def _statistics(statistic: Callable, data: dict, num_states: int) -> np.ndarray:
+def _statistics(
+    statistic: Callable, data: dict, num_states: int, *, with_states: bool
+) -> np.ndarray:
     """The statistic of each data set, draw and state, (B, M, K, ...)."""
     values = None
     for index, y, z in _sequences(data):
@@ -236,7 +247,8 @@ def _statistics(statistic: Callable, data: dict, num_states: int) -> np.ndarray:
             chosen = y[z == k] if num_states > 1 else y
             if not len(chosen):
                 continue
-            value = np.asarray(statistic(chosen), dtype="float64")
+            value = statistic(chosen, z) if with_states else statistic(chosen)
+            value = np.asarray(value, dtype="float64")
             if values is None:
                 values = np.full((*data["z"].shape[:2], num_states, *value.shape), np.nan)
             if value.shape != values.shape[3:]:

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from ..models.data import KEYS, ObservedData, require_truth
+from ..models.data import KEYS, MASKS, ObservedData, require_truth
 
-__all__ = ["MASKS", "parts", "simulate_like", "truth"]
+__all__ = ["parts", "simulate_like", "truth"]
 
-MASKS = ("mask", "replicate_mask")
 DATASETS_AT_ONCE = 100
 DRAWS_AT_ONCE = 20_000
 

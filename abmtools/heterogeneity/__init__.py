@@ -30,9 +30,11 @@ in turns or one after the other, by weights that are drawn, too. With :math:`s =
 differ as much as the prior's do; s is uniform, up to more than that, since one's own trials can
 differ more than people do on average; and some parameters do not vary at all. A parameter whose
 bound depends on the data, such as a non-decision time, is
-:math:`(\theta + s \, \theta'_j) / (1 + s)` instead. Half of these data sets have strays besides: up
-to a tenth of the observations, from :math:`\theta'_j` itself, or whatever else one fears in one's
-data.
+:math:`(\theta + s \, \theta'_j) / (1 + s)` instead. Then the components get other shapes and their
+observations another order: real ones depend on their neighbours, and before a switch and after it
+they are nearer to the other component (`disturbances`). Half of these data sets have strays
+besides: up to a tenth of the observations, from :math:`\theta'_j` itself, or what else one fears
+in one's data.
 
 References
 ----------

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..models.data import KEYS
+from ..models.description import describe
 
 __all__ = ["HeterogeneousData"]
 
@@ -83,7 +84,7 @@ class HeterogeneousData:
             for name, values in block.items():
                 np.save(unfinished / f"{number}-{name}.npy", values)
         contents = {
-            "model": _describe(self.model),
+            "model": describe(self.model),
             "blocks": [list(block) for block in self.blocks],
             "num_rejected": self.num_rejected,
         }
@@ -109,14 +110,14 @@ class HeterogeneousData:
         FileNotFoundError
             If the folder holds no saved data.
         ValueError
-            If they belong to another model.
+            If they belong to another model, or to one with another prior.
         """
         folder = Path(folder).absolute()
         if not (folder / CONTENTS).is_file():
             raise FileNotFoundError(f"folder: expected heterogeneous data in {folder}, got none.")
         contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
-        if contents["model"] != _describe(model):
-            raise ValueError(f"model: expected {contents['model']}, got {_describe(model)}.")
+        if contents["model"] != describe(model):
+            raise ValueError(f"model: expected {contents['model']}, got {describe(model)}.")
         blocks = [
             {name: np.load(folder / f"{number}-{name}.npy", mmap_mode="r") for name in names}
             for number, names in enumerate(contents["blocks"])
@@ -130,8 +131,12 @@ class HeterogeneousData:
         return HeterogeneousData, (self.model, self.blocks, self.num_rejected)
 
     def simulate(self, batch_size: int, *, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Data sets of one size, as `MixtureModel.simulate`, each kind half of them, shuffled."""
-        block = self.blocks[rng.integers(len(self.blocks))]
+        """Data sets of one size, as `MixtureModel.simulate`, each kind half of them, shuffled.
+
+        Short ones come more often than long ones, so that either take as much of a training's time.
+        """
+        share = 1 / np.array([block["y"].shape[1] for block in self.blocks])
+        block = self.blocks[rng.choice(len(self.blocks), p=share / share.sum())]
         num_stored = batch_size // 2
         rows = rng.integers(len(block["y"]), size=num_stored)
         draws = rng.integers(block["z"].shape[1], size=num_stored)
@@ -166,15 +171,3 @@ class HeterogeneousData:
             ratio = block["log_density"] - workflow.log_prob_unconstrained(data, u)
             gaps.append(ratio.mean(axis=1))
         return np.concatenate(gaps)
-
-
-def _describe(model) -> dict:
-    """What tells one model from another, as JSON has it: many have the same name."""
-    return {
-        "name": model.name,
-        "parameters": model.space.describe(),
-        "structure": type(model.structure).__name__,
-        "num_components": model.num_components,
-        "num_features": model.num_features,
-        "replicates": model.num_reps is not None,
-    }

@@ -7,6 +7,7 @@ import numpy as np
 from ..models.data import KEYS
 from ..models.parameters import ParameterSpace
 from ..structures.categorical import draw_categorical, draw_systematic
+from .disturbances import reorder, tilt
 
 __all__ = ["simulate_heterogeneous"]
 
@@ -15,6 +16,7 @@ SPREAD = 1.5  # of these vectors around the first, at most, relative to the prio
 VARIES = 0.6  # probability that a parameter differs among them
 CONCENTRATION = 0.7  # of the weights of the parameter vectors: few are common, some rare
 STRAYS = 0.1  # largest share of observations that have nothing to do with the rest
+NUM_CANDIDATES = 4  # of one observation, for a tilt
 
 
 def simulate_heterogeneous(
@@ -25,7 +27,7 @@ def simulate_heterogeneous(
     spread: float = SPREAD,
     strays: Callable | None = None,
 ) -> dict[str, np.ndarray]:
-    """Data sets whose observations come from several parameter vectors.
+    """Data sets whose observations come from several parameter vectors, and not independently.
 
     Parameters
     ----------
@@ -33,8 +35,8 @@ def simulate_heterogeneous(
     batch_size : int
     rng : numpy.random.Generator
     spread : float
-        Largest spread s, relative to the prior's. With a spread of zero there are no strays,
-        either.
+        Largest spread s, relative to the prior's. With a spread of zero the data are the model's
+        own.
     strays : callable, optional
         ``strays(data, rng=rng)`` makes what each observation of simulated data could have been
         instead, had it strayed, (B, N, ...). The strays of half the data sets that have some are
@@ -67,16 +69,22 @@ def simulate_heterogeneous(
     size = rng.uniform(0, spread, batch_size)
     size = {name: np.where(rng.random(batch_size) < VARIES, size, 0.0) for name in theta}
     share = rng.uniform(-STRAYS, STRAYS, batch_size) if spread else np.zeros(batch_size)
-    near, far = [], []
-    for _ in range(rng.integers(2, MOST_SOURCES + 1)):
-        other = model.prior(rng, batch_size)
+    num_sources = rng.integers(2, MOST_SOURCES + 1)
+    chosen = _choose_sources(rng, num_sources, base["z"].shape)
+    near, far = np.stack([base["y"]] * NUM_CANDIDATES), base["y"].copy()
+    for number in range(num_sources):
+        here, other = chosen == number, model.prior(rng, batch_size)
         source = _vary(model.space, theta, [other, model.prior(rng, batch_size)], size)
-        near.append(_emit(model, rng, source, base["z"], *replicates))
-        far.append(_emit(model, rng, other, base["z"], *replicates))
-    chosen = _choose_sources(rng, len(near), base["z"].shape)
+        far[here] = _emit(model, rng, other, base["z"], *replicates)[here]
+        for candidate in near:
+            candidate[here] = _emit(model, rng, source, base["z"], *replicates)[here]
+    if spread:
+        own = base["z"][..., None] == np.arange(model.num_components)
+        near = reorder(rng, tilt(rng, near, own), own)
+    else:
+        near = near[0]
     stray = rng.random(base["z"].shape) < share[:, None]
-    chosen, stray = (x.reshape(*x.shape, *[1] * (base["y"].ndim - 2)) for x in (chosen, stray))
-    near, far = (np.take_along_axis(np.stack(y), chosen[None], axis=0)[0] for y in (near, far))
+    stray = stray.reshape(*stray.shape, *[1] * (far.ndim - 2))
     if strays is not None:
         others = _make_strays(strays, base | {"y": near}, rng)
         far = np.where(rng.random((batch_size, *[1] * (far.ndim - 1))) < 0.5, far, others)

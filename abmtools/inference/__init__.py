@@ -1,5 +1,6 @@
 """Inference: estimator, workflow, posterior and trained networks."""
 
+from .checkpoint import load_weights, save_weights
 from .comparison_posterior import ComparisonPosterior
 from .estimator import MixtureEstimator
 from .model_comparison import MixtureComparisonWorkflow
@@ -18,6 +19,8 @@ __all__ = [
     "MixtureWorkflow",
     "load_card",
     "load_pretrained",
+    "load_weights",
     "make_muon",
+    "save_weights",
     "simulate_datasets",
 ]

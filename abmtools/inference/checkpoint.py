@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from ..models.description import describe_prior
 from ..models.model_choice import ModelChoice
 
 __all__ = [
@@ -64,19 +65,23 @@ def _generators(estimator) -> list:
     return [variable for variable in estimator.variables if id(variable) not in weights]
 
 
-def _assign(prefix: str, variables, arrays: dict, path: Path) -> None:
-    stored = sorted(key for key in arrays if key.startswith(f"{prefix}/"))
-    if len(stored) != len(variables):
-        raise ValueError(
-            f"{path}: expected {len(variables)} {prefix} arrays for this architecture, "
-            f"got {len(stored)}."
-        )
-    for key, variable in zip(stored, variables, strict=True):
+def _assign(groups: dict, arrays: dict, path: Path) -> None:
+    """Assign what is stored to variables, {prefix: list}, if all of it fits."""
+    pairs = []
+    for prefix, variables in groups.items():
+        stored = sorted(key for key in arrays if key.startswith(f"{prefix}/"))
+        if len(stored) != len(variables):
+            raise ValueError(
+                f"{path}: expected {len(variables)} {prefix} arrays for this architecture, "
+                f"got {len(stored)}."
+            )
+        pairs += zip(stored, variables, strict=True)
+    for key, variable in pairs:
         if arrays[key].shape != tuple(variable.shape):
             raise ValueError(
                 f"{path}: expected {key} of shape {tuple(variable.shape)}, got {arrays[key].shape}."
             )
-    for key, variable in zip(stored, variables, strict=True):
+    for key, variable in pairs:
         variable.assign(arrays[key])
 
 
@@ -98,14 +103,48 @@ def _require_targets(estimator, arrays: dict, path: Path) -> None:
         raise ValueError(f"{path}: expected weights for {expected}, got weights for {stored}.")
 
 
+def _require_prior(estimator, arrays: dict, path: Path) -> None:
+    """Refuse to go on with what was trained for another prior; old files do not tell."""
+    expected = json.dumps(describe_prior(estimator.model))
+    if str(arrays.get("prior", expected)) != expected:
+        raise ValueError(
+            f"{path}: expected a training of this model, got one whose prior makes other draws of "
+            "the same generator. Give the checkpoint another name."
+        )
+
+
 def save_weights(estimator, path) -> None:
-    """Save a built estimator's variables to a compressed ``.npz`` file, atomically."""
+    """Save the variables of a workflow's networks to a compressed ``.npz`` file, atomically.
+
+    Parameters
+    ----------
+    estimator : MixtureWorkflow, MixtureComparisonWorkflow or MixtureEstimator
+    path : str or pathlib.Path
+
+    Examples
+    --------
+    >>> import abmtools as abm, tempfile
+    >>> from abmtools.inference import load_weights, save_weights
+    >>> workflow, other = (abm.MixtureWorkflow(abm.GaussianMixture(), seed=s) for s in (1, 2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(workflow, f"{folder}/mixture.npz")
+    ...     load_weights(other, f"{folder}/mixture.npz")
+    >>> all((x == y).all() for x, y in zip(
+    ...     workflow.estimator.get_weights(), other.estimator.get_weights()))
+    True
+    """
     arrays = _variables("weights", estimator.weights) | _targets(estimator)
     _write(Path(path), arrays, compressed=True)
 
 
 def load_weights(estimator, path) -> None:
     """Load variables saved by `save_weights` or by a `Checkpoint`.
+
+    Parameters
+    ----------
+    estimator : MixtureWorkflow, MixtureComparisonWorkflow or MixtureEstimator
+        Of the same model and with the same networks.
+    path : str or pathlib.Path
 
     Raises
     ------
@@ -118,7 +157,7 @@ def load_weights(estimator, path) -> None:
     """
     arrays = _read(path)
     _require_targets(estimator, arrays, Path(path))
-    _assign("weights", estimator.weights, arrays, Path(path))
+    _assign({"weights": estimator.weights}, arrays, Path(path))
 
 
 def count_fits(path) -> int:
@@ -139,13 +178,25 @@ def load_checkpoint(estimator, optimizer, path) -> tuple[int, dict, int, int | N
         Finished calls of ``fit_*`` before this one.
     seed : int or None
         Of the workflow's data; old files do not tell.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    ValueError
+        As `load_weights`, or if the file belongs to another optimizer or another prior; nothing is
+        changed then.
     """
     arrays = _read(path)
     _require_targets(estimator, arrays, Path(path))
     optimizer.build(estimator.trainable_variables)
-    _assign("weights", estimator.weights, arrays, Path(path))
-    _assign("generators", _generators(estimator), arrays, Path(path))
-    _assign("optimizer", optimizer.variables, arrays, Path(path))
+    _require_prior(estimator, arrays, Path(path))
+    groups = {
+        "weights": estimator.weights,
+        "generators": _generators(estimator),
+        "optimizer": optimizer.variables,
+    }
+    _assign(groups, arrays, Path(path))
     history = json.loads(str(arrays["history"]))
     seed = int(arrays["seed"]) if "seed" in arrays else None
     return int(arrays["epoch"]), history, int(arrays.get("num_fits", 0)), seed
@@ -197,5 +248,6 @@ class Checkpoint(keras.callbacks.Callback):
                 "history": json.dumps(self.history),
                 "num_fits": self.num_fits,
                 "seed": self.seed,
+                "prior": json.dumps(describe_prior(self.model.model)),
             }
             _write(self.path, arrays)

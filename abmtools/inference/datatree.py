@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..models.data import MASKS
+
 __all__ = ["INDICATOR_DIMS", "to_datatree"]
 
 INDICATOR_DIMS = {
@@ -28,7 +30,7 @@ def to_datatree(model, *, draws: dict, data: dict, attrs: dict, log_weights=None
     dims |= {key: names[single : value.ndim] for key, value in data.items()}
     groups = {
         "posterior": {name: x[:, :, 0] if single else x for name, x in draws.items()},
-        "observed_data": {key: x[0] if single else x for key, x in data.items()},
+        "observed_data": {key: x[0] if single else x for key, x in _observed(data).items()},
     }
     if log_weights is not None:
         groups["sample_stats"] = {"log_weight": log_weights[:, :, 0] if single else log_weights}
@@ -37,3 +39,13 @@ def to_datatree(model, *, draws: dict, data: dict, attrs: dict, log_weights=None
         "obs": np.arange(data["y"].shape[1]),
     }
     return from_dict(groups, dims=dims, coords=coords, attrs={"/": attrs, "posterior": attrs})
+
+
+def _observed(data: dict) -> dict:
+    """The data, with NaN for what is missing, where `MixtureModel.check_data` has zeros."""
+    y = data["y"]
+    for name in MASKS:
+        if name in data:
+            there = data[name].reshape(*data[name].shape, *[1] * (y.ndim - data[name].ndim))
+            y = np.where(there, y, np.nan)
+    return data | {"y": y}

@@ -182,7 +182,9 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
         epochs, num_batches_per_epoch, batch_size : int
             As in `MixtureWorkflow`.
         fit_parameters : bool
-            Whether to train, after p(M | y), the workflows in `workflows` in the same way.
+            Whether to train, after p(M | y), the workflows in `workflows` in the same way. What is
+            about the data of one network (``resume``, ``simulator``, ``validation_data``) cannot be
+            given then: train `workflows` by their own ``fit_online``.
         **kwargs
             As in `MixtureWorkflow.fit_online`.
 
@@ -190,7 +192,15 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
         -------
         keras.callbacks.History
             ``loss``, the mean of -log q(M | y), nats. Those of the workflows are theirs.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError
+            As in `MixtureWorkflow.fit_online`, or if an option does not go with `fit_parameters`.
         """
+        for name in ("resume", "simulator", "validation_data"):
+            if fit_parameters and kwargs.get(name):
+                raise ValueError(f"{name}: cannot be given with fit_parameters=True.")
         sizes = {"num_batches_per_epoch": num_batches_per_epoch, "batch_size": batch_size}
         history = super().fit_online(epochs, **sizes, **kwargs)
         if fit_parameters:
@@ -198,21 +208,57 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
                 workflow.fit_online(epochs, **sizes, **kwargs)
         return history
 
-    def estimate(self, *, conditions: Mapping, **kwargs) -> dict[str, np.ndarray]:
+    def fit_offline(self, data, *args, **kwargs):
+        """Train p(M | y) on data sets that were simulated before.
+
+        Parameters
+        ----------
+        data : dict
+            What `ModelChoice.simulate` returns; checked once.
+        *args, **kwargs
+            As in `MixtureWorkflow.fit_offline`.
+
+        Returns
+        -------
+        keras.callbacks.History
+
+        Raises
+        ------
+        TypeError, ValueError
+            For bad data, see `MixtureModel.check_data`, or if ``"model_indices"`` are no rows of
+            zeros with one one for each data set.
+        """
+        return super().fit_offline(self.check_training_data(data), *args, **kwargs)
+
+    def check_training_data(self, data) -> dict[str, np.ndarray]:
+        """Data sets with the model that has made each of them, (B, M)."""
+        checked = self._check_data(data)
+        if "model_indices" not in data:
+            raise ValueError(f"data: expected 'model_indices', got {sorted(data)}.")
+        indices, expected = np.asarray(data["model_indices"]), (len(checked["y"]), len(self.models))
+        if indices.shape != expected or not np.isin(indices, (0, 1)).all():
+            raise ValueError(
+                f"data['model_indices']: expected zeros and ones of shape {expected}, got "
+                f"{indices.dtype} of shape {indices.shape}."
+            )
+        if not np.all(indices.sum(axis=1) == 1):
+            raise ValueError("data['model_indices']: expected a single one in each row.")
+        return {**data, **checked}
+
+    def estimate(self, *, conditions: Mapping) -> dict[str, np.ndarray]:
         """Posterior probabilities of the models.
 
         Parameters
         ----------
         conditions : dict
             ``{"y": ...}`` and masks, for one data set or a batch; see `MixtureModel.check_data`.
-        **kwargs
-            As in ``bayesflow.ModelComparisonWorkflow.estimate``.
 
         Returns
         -------
         dict
             ``"model_probs"``, ``"log_odds"`` against the first model, and ``"log_bayes_factors"``,
-            which leave the models' prior out; each (B, M).
+            which leave the models' prior out; each (B, M). Under another prior:
+            `ComparisonPosterior.with_prior`.
 
         Raises
         ------
@@ -223,25 +269,29 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
         -----
         ExtrapolationWarning
             If the number of observations or replicates lies outside the training range.
+
+        Notes
+        -----
+        One of the models comes out best of data, too, that none of them could have made: times in
+        milliseconds instead of seconds, for instance. `abmtools.diagnostics.misspecification` of
+        this workflow finds such data.
         """
         data = self._check_data(conditions)
         warn_if_outside(self.model, data)
-        return self._estimate(data, **kwargs)
+        return self._estimate(data)
 
     def _check_data(self, conditions) -> dict[str, np.ndarray]:
-        """Data as every model accepts them."""
+        """Data as every model accepts them, without their truth."""
         if isinstance(conditions, Mapping):  # BayesFlow's diagnostics pass the truth along
             conditions = {key: x for key, x in conditions.items() if key != "model_indices"}
-        checked = [model.check_data(conditions) for model in self.models.values()]
-        return checked[0]
+        return self.model.check_data(conditions)
 
     @without_gradients
-    def _estimate(self, data: dict, **kwargs) -> dict[str, np.ndarray]:
-        kwargs.setdefault("model_prior", self.prior)
+    def _estimate(self, data: dict) -> dict[str, np.ndarray]:
         size, found = datasets_at_once(data), []
         for start in range(0, len(data["y"]), size):
             part = {key: value[start : start + size] for key, value in data.items()}
-            found.append(self.estimator.estimate(conditions=part, **kwargs))
+            found.append(self.estimator.estimate(conditions=part, model_prior=self.prior))
         return {name: np.concatenate([x[name] for x in found]) for name in found[0]}
 
     def sample(

@@ -4,6 +4,8 @@ A mixin for BayesFlow workflows. Data come from a `SeededDataset`, the state of 
 `Checkpoint`; both are functions of the number of finished epochs alone.
 """
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -14,15 +16,18 @@ from .dataset import EpochCounter, SeededDataset
 
 __all__ = ["SeededTraining"]
 
+# What training passes on: options of Keras, and the metrics of BayesFlow.
+OPTIONS = {*inspect.signature(keras.Model.fit).parameters, "metrics", "validation_data_kwargs"}
+
 
 class SeededTraining:
     """A workflow that simulates its training data from `model`, seeded by epoch and block.
 
     Goes before ``bayesflow.BasicWorkflow`` in the list of bases. Attributes that a workflow has
     beside BayesFlow's: ``model``, what is simulated from; ``seed``, an integer; ``losses``, {name:
-    list}, over all epochs, also those of an interrupted run; ``num_fits``, the number of finished
-    calls; ``checkpoint``, a path or None, and ``checkpoint_every``; ``card``, of a network that
-    ships with the package, else None.
+    list}, of the last call of ``fit_*``, also of its epochs before an interruption; ``num_fits``,
+    the number of finished calls; ``checkpoint``, a path or None, and ``checkpoint_every``;
+    ``card``, of a network that ships with the package, else None.
     """
 
     card = None
@@ -38,6 +43,8 @@ class SeededTraining:
         self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._init_optimizer(initial_learning_rate, optimizer)
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        if checkpoint is not None and self.checkpoint.is_dir():
+            raise ValueError(f"checkpoint: expected a file, got the folder {self.checkpoint}.")
         self.checkpoint_every = checkpoint_every
         self.checkpoint_filepath = None  # BayesFlow's own checkpoints are not atomic
         self.history, self.losses, self.num_fits = None, {}, 0
@@ -68,7 +75,8 @@ class SeededTraining:
         resume : bool
             Go on from the workflow's checkpoint file if there is one; the data and learning rates
             of the remaining epochs are those of an uninterrupted run, whatever this workflow's
-            seed. The file that an earlier, finished call of this workflow has left is none.
+            seed. The file that an earlier, finished call of this workflow has left is none. The
+            file is of one call: a new process repeats that call, and none of those before it.
         simulator : optional
             What simulates the training data in place of the workflow's model. It has the model's
             ``simulate(batch_size, rng=rng)``, ``num_obs`` and ``num_reps``; for instance a
@@ -91,9 +99,12 @@ class SeededTraining:
 
         Raises
         ------
+        TypeError
+            If an option is unknown.
         ValueError
-            If a number is not positive, or `resume` is asked of a workflow without a checkpoint
-            file.
+            If a number is not positive, `resume` is asked of a workflow without a checkpoint file,
+            that file is corrupted or of another architecture, optimizer, model or prior, or the
+            validation data are wrong.
         FloatingPointError
             If a loss is not a number; the checkpoint stays as it was.
         """
@@ -124,6 +135,10 @@ class SeededTraining:
     def _fit(
         self, dataset, epochs, strategy, keep_optimizer, validation_data, *, resume=False, **kwargs
     ):
+        for name in kwargs.keys() - OPTIONS:
+            raise TypeError(f"{name}: expected an option of this method or of keras.Model.fit.")
+        if isinstance(validation_data, Mapping):
+            validation_data = self.check_training_data(validation_data)
         callbacks = [RequireFinite(), *(kwargs.pop("callbacks", None) or [])]
         if resume and self.checkpoint is None:
             raise ValueError("resume: expected a workflow with a checkpoint file, got none.")

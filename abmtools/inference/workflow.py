@@ -174,7 +174,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
 
     @property
     def weights(self) -> list:
-        """All variables of the networks, for `abmtools.inference.checkpoint.save_weights`."""
+        """All variables of the networks, for `abmtools.inference.save_weights`."""
         return self.estimator.weights
 
     def fit_offline(self, data, *args, **kwargs):
@@ -185,7 +185,8 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         data : dict
             What `simulate_datasets` or the model's ``simulate`` returns; checked once.
         *args, **kwargs
-            ``epochs``, ``batch_size``, ``validation_data``, ``resume`` and others.
+            ``epochs``, ``batch_size``, ``validation_data``, ``resume`` and others. BayesFlow
+            shuffles by NumPy's global generator, so a resumed run has another order of the data.
 
         Returns
         -------
@@ -194,9 +195,13 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         Raises
         ------
         TypeError, ValueError
-            See `MixtureModel.check_simulated`.
+            See `MixtureModel.check_simulated`, and `fit_online`.
         """
-        return super().fit_offline(self.model.check_simulated(data), *args, **kwargs)
+        return super().fit_offline(self.check_training_data(data), *args, **kwargs)
+
+    def check_training_data(self, data) -> dict[str, np.ndarray]:
+        """Data sets with their truth, as `MixtureModel.check_simulated` accepts them."""
+        return self.model.check_simulated(data)
 
     # --- inference -------------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ObservedData", "require_truth", "zero_masked"]
+__all__ = ["MASKS", "ObservedData", "require_truth", "zero_masked"]
 
-KEYS = ("y", "mask", "replicate_mask")
+MASKS = ("mask", "replicate_mask")
+KEYS = ("y", *MASKS)
 
 
 @dataclass(frozen=True)

@@ -225,18 +225,42 @@ class MixtureModel:
 
         Raises
         ------
+        TypeError
+            If `rng` is no generator.
         ValueError
             If num_obs or num_reps is no positive integer, or there are no replicates.
         """
+        _check_generator(rng)
         parameters = self.prior(rng, batch_size)
-        return parameters | self.simulate_data(
+        return parameters | self._simulate_data(
             parameters, rng=rng, num_obs=num_obs, num_reps=num_reps
         )
 
     def simulate_data(
         self, parameters, *, rng, num_obs: int | None = None, num_reps: int | None = None
     ) -> dict[str, np.ndarray]:
-        """Simulate one data set for each parameter vector {name: (B, ...)}: ``z``, ``y``."""
+        """Simulate one data set for each parameter vector {name: (B, ...)}: ``z``, ``y``.
+
+        Raises
+        ------
+        TypeError
+            If `rng` is no generator.
+        ValueError
+            If a parameter is missing, unknown, of the wrong shape or outside its constraint, or as
+            in `simulate`.
+        """
+        _check_generator(rng)
+        checked = self.space.check(parameters)
+        for name, shape in self.parameter_shapes.items():
+            if checked[name].ndim != 1 + len(shape):
+                raise ValueError(
+                    f"parameters[{name!r}]: expected one leading axis, (B, ...), got "
+                    f"{checked[name].shape}."
+                )
+        return self._simulate_data(parameters, rng=rng, num_obs=num_obs, num_reps=num_reps)
+
+    def _simulate_data(self, parameters, *, rng, num_obs: int | None, num_reps: int | None) -> dict:
+        """As `simulate_data`, of parameters that are the prior's or have been checked."""
         num_obs = _draw_size(rng, self.num_obs, num_obs, "num_obs")
         z = self.structure.sample(rng, parameters, num_obs)
         if self.num_reps is None:
@@ -405,6 +429,13 @@ def _draw_size(rng, limits: tuple[int, int], value: int | None, argument: str) -
     if not (isinstance(value, int | np.integer) and value >= 1):
         raise ValueError(f"{argument}: expected one positive integer, got {value!r}.")
     return int(value)
+
+
+def _check_generator(rng) -> None:
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"rng: expected a generator such as numpy.random.default_rng(1), got {rng!r}."
+        )
 
 
 def _leading(model: MixtureModel, parameters: Mapping) -> tuple:

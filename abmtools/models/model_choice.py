@@ -79,6 +79,17 @@ class ModelChoice:
         """Whether the order of the observations means nothing in any model."""
         return all(model.structure.exchangeable for model in self.models.values())
 
+    def check_data(self, data: Mapping) -> dict[str, np.ndarray]:
+        """Data as every model accepts them; see `MixtureModel.check_data`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If any of the models refuses them.
+        """
+        checked = [model.check_data(data) for model in self.models.values()]
+        return checked[0]
+
     def simulate(
         self,
         batch_size: int,

@@ -134,12 +134,12 @@ class SpeededDecisionHMM(MixtureModel):
             )
         return checked
 
-    def simulate_data(self, parameters, *, rng, num_obs=None, num_reps=None):
-        """As `MixtureModel.simulate_data`; T is drawn log-uniformly, so that half are short."""
+    def _simulate_data(self, parameters, *, rng, num_obs=None, num_reps=None):
+        """As those of `MixtureModel`; T is drawn log-uniformly, so that half are short."""
         if num_obs is None:
             low, high = np.log(self.num_obs[0]), np.log(self.num_obs[1] + 1)
             num_obs = min(int(np.exp(rng.uniform(low, high))), self.num_obs[1])
-        return super().simulate_data(parameters, rng=rng, num_obs=num_obs, num_reps=num_reps)
+        return super()._simulate_data(parameters, rng=rng, num_obs=num_obs, num_reps=num_reps)
 
     def lapses(self, data, *, rng: np.random.Generator) -> np.ndarray:
         """What trials could have been on which nobody decided, for `heterogeneous_data`.

@@ -286,7 +286,7 @@ def _kept(columns: list[np.ndarray]) -> tuple[float, float]:
 
 
 def _is_prior(label: str) -> bool:
-    return label.lower().startswith("prior")
+    return label.lower() == "prior"
 
 
 def _grid(axes, size: int, num_columns: int) -> np.ndarray:

@@ -147,15 +147,27 @@ class Independent:
         return _masked_sum(keras.ops.logsumexp(joint, axis=-1), mask)
 
     def log_prob(self, z, scores, parameters, mask=None):
-        """log q(z_{1:N} | y, theta) of indicators z, (..., N); shape (...)."""
+        """log q(z_{1:N} | y, theta) of indicators z, (..., N); shape (...).
+
+        Minus infinity where one of them is no component.
+        """
         log_membership = self.log_membership(scores, parameters)
         z = keras.ops.cast(keras.ops.convert_to_tensor(z), "int32")[..., None]
-        chosen = keras.ops.take_along_axis(log_membership, z, axis=-1)[..., 0]
-        return _masked_sum(chosen, mask)
+        known = keras.ops.logical_and(z >= 0, z < log_membership.shape[-1])
+        chosen = keras.ops.take_along_axis(log_membership, keras.ops.where(known, z, 0), axis=-1)
+        return _masked_sum(keras.ops.where(known, chosen, -np.inf)[..., 0], mask)
 
     def draw(self, scores, parameters, *, rng: np.random.Generator) -> np.ndarray:
-        """Draw z ~ q(z | y, theta), shape (..., N)."""
+        """Draw z ~ q(z | y, theta), shape (..., N).
+
+        Raises
+        ------
+        ValueError
+            If no component can have made an observation.
+        """
         log_membership = keras.ops.convert_to_numpy(self.log_membership(scores, parameters))
+        if np.isnan(log_membership).any():
+            raise ValueError("scores: an observation is impossible in every component.")
         return draw_categorical(rng, np.exp(log_membership))
 
 

@@ -18,9 +18,9 @@ A step waits for the one before, which costs a call for each of T steps. But :ma
 row of the product :math:`L_1 L_2 \cdots L_t` of matrices
 :math:`L_t(j, k) = A_{jk} \, e^{f_{tk}}`, with :math:`\rho_k` for :math:`A_{jk}` in the first, and
 products are associative: all of them are found in :math:`\log_2 T` rounds, each of which multiplies
-the product that ends at t by the one that ends where it begins (Hillis & Steele, 1986). That is K
-times the work in far fewer calls, and faster for few data sets, and on a GPU for many; not on a CPU
-where JAX has compiled the steps, which are no calls then.
+the product that ends at t by the one that ends where it begins (Hillis & Steele, 1986). That is
+:math:`K \log_2 T` times the work in far fewer calls, and faster for few data sets, and on a GPU for
+many; not on a CPU where JAX has compiled the steps, which are no calls then.
 
 Arrays have time first and data sets last, (T, K, M), because each step reduces the short axis K,
 which vectorizes well only where M runs fastest in memory. Parameters without a data set axis have

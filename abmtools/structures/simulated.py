@@ -75,6 +75,7 @@ class Simulated:
         if z.shape != expected or not whole or z.min() < 0 or z.max() >= self._num_components:
             raise ValueError(
                 f"sample: expected integers from 0 to {self._num_components - 1} of shape "
-                f"{expected}, got {z.dtype} of shape {z.shape}."
+                f"{expected}, got {z.dtype} of shape {z.shape}"
+                + (f" from {z.min()} to {z.max()}." if z.size else ".")
             )
         return z
