@@ -28,6 +28,7 @@ from xarray import DataTree
 
 from . import stan
 from .diagnostics import importance
+from .diagnostics.draws import require_posterior
 from .inference import MixturePosterior
 from .jobs import run_jobs, runs_here
 from .structures.categorical import draw_systematic
@@ -117,6 +118,8 @@ def refine(
     ------
     JobsError
         If NUTS runs failed for good; ``results`` holds the others by the index of the data set.
+    TypeError
+        If `posterior` is no `MixturePosterior`.
     ValueError
         If the model has no likelihood, or no Stan program and a data set needs one; if the draws
         come without their network, are fewer than min_ess, or all have density zero for a data
@@ -131,6 +134,7 @@ def refine(
     >>> refine(posterior).route
     ['amortized', 'amortized', 'amortized']
     """
+    require_posterior(posterior)
     if posterior.num_samples < min_ess:
         raise ValueError(
             f"posterior: expected at least min_ess = {min_ess} draws, got "

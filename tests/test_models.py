@@ -769,6 +769,15 @@ def test_parameters_to_simulate_from_are_checked(parameters, match):
         )
 
 
+def test_the_class_of_a_structure_is_none():
+    with pytest.raises(TypeError, match=r"structure: expected a structure such as .*Independent"):
+        MixtureModel(
+            prior=lambda rng, size: {"mean": rng.normal(size=size)},
+            structure=Independent,
+            emission=lambda rng, parameters, z: {"y": rng.normal(size=z.shape)},
+        )
+
+
 def test_a_seed_is_no_generator():
     model = GaussianMixture()
     theta = model.prior(np.random.default_rng(1), 2)

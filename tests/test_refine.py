@@ -127,3 +127,8 @@ def test_refine_refuses(posterior, workflow, simulated):
 
 def test_refine_is_imported_when_it_is_used():
     assert abm.refine is refinement.refine
+
+
+def test_what_is_no_posterior_is_refused():
+    with pytest.raises(TypeError, match=r"posterior: expected a MixturePosterior, .* got dict"):
+        abm.refine({})

@@ -154,6 +154,16 @@ def load_weights(estimator, path) -> None:
         If the file is corrupted or belongs to another architecture, or to a model with other
         parameters or another order of them (or of the models that are compared); nothing is
         changed then.
+
+    Examples
+    --------
+    >>> import abmtools as abm
+    >>> from abmtools.inference.pretrained import weights_folder
+    >>> workflow = abm.MixtureWorkflow(abm.GaussianHMM(), seed=1)
+    >>> load_weights(workflow, weights_folder("gaussian_mixture") / "weights.npz")
+    Traceback (most recent call last):
+        ...
+    ValueError: ...
     """
     arrays = _read(path)
     _require_targets(estimator, arrays, Path(path))

@@ -66,7 +66,9 @@ class ComparisonPosterior:
         Parameters
         ----------
         quantity : callable
-            ``quantity(posterior)`` returns f_M, (B, ...), from a `MixturePosterior`.
+            ``quantity(posterior)`` returns f_M, (B, ...), from a `MixturePosterior`: a posterior
+            mean or a probability, which an average over draws of all models would have, too.
+            Averages of draws, quantiles or standard deviations are none of the averaged posterior.
 
         Returns
         -------

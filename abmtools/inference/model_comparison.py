@@ -245,13 +245,15 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
             raise ValueError("data['model_indices']: expected a single one in each row.")
         return {**data, **checked}
 
-    def estimate(self, *, conditions: Mapping) -> dict[str, np.ndarray]:
+    def estimate(self, *, conditions: Mapping, merge_scores: bool = True) -> dict[str, np.ndarray]:
         """Posterior probabilities of the models.
 
         Parameters
         ----------
         conditions : dict
             ``{"y": ...}`` and masks, for one data set or a batch; see `MixtureModel.check_data`.
+        merge_scores : bool
+            What BayesFlow's diagnostics ask for; there is one score only.
 
         Returns
         -------
@@ -276,6 +278,8 @@ class MixtureComparisonWorkflow(SeededTraining, bf.ModelComparisonWorkflow):
         milliseconds instead of seconds, for instance. `abmtools.diagnostics.misspecification` of
         this workflow finds such data.
         """
+        if not merge_scores:
+            raise ValueError(f"merge_scores: expected True, got {merge_scores!r}.")
         data = self._check_data(conditions)
         warn_if_outside(self.model, data)
         return self._estimate(data)

@@ -135,8 +135,11 @@ class SeededTraining:
     def _fit(
         self, dataset, epochs, strategy, keep_optimizer, validation_data, *, resume=False, **kwargs
     ):
-        for name in kwargs.keys() - OPTIONS:
-            raise TypeError(f"{name}: expected an option of this method or of keras.Model.fit.")
+        unknown = sorted(kwargs.keys() - OPTIONS)
+        if unknown:
+            raise TypeError(
+                f"{unknown[0]}: expected an option of this method or of keras.Model.fit."
+            )
         if isinstance(validation_data, Mapping):
             validation_data = self.check_training_data(validation_data)
         callbacks = [RequireFinite(), *(kwargs.pop("callbacks", None) or [])]

@@ -109,10 +109,10 @@ class GaussianHMM(MixtureModel):
             stan_data=self._stan_data,
         )
 
-    def simulate_data(self, parameters, *, rng, num_obs=None, num_reps=None):
+    def _simulate_data(self, parameters, *, rng, num_obs=None, num_reps=None):
         """As `MixtureModel.simulate_data`; with ``num_reps`` all time points have so many."""
         low, high = self.num_reps
-        data = super().simulate_data(
+        data = super()._simulate_data(
             parameters, rng=rng, num_obs=num_obs, num_reps=high if num_reps is None else num_reps
         )
         if num_reps is not None or low == high:

@@ -107,10 +107,10 @@ class MixtureModel:
         for argument, value in {"log_prior": log_prior, "log_emission": log_emission}.items():
             if not (value is None or callable(value)):
                 raise TypeError(f"{argument}: expected a callable, got {type(value).__name__}.")
-        if not hasattr(structure, "simplex_parameters"):
+        if isinstance(structure, type) or not hasattr(structure, "simplex_parameters"):
             raise TypeError(
-                "structure: expected a structure such as abmtools.Independent(), "
-                f"got {type(structure).__name__}."
+                "structure: expected a structure such as abmtools.Independent(), got "
+                f"{structure if isinstance(structure, type) else type(structure).__name__}."
             )
         self.prior, self.structure, self.emission = prior, structure, emission
         self.log_prior, self.log_emission = log_prior, log_emission

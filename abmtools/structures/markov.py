@@ -92,6 +92,11 @@ class Markov:
             transition = _check_fixed(transition, 2, "transition")
         if not isinstance(initial, str):
             initial = _check_fixed(initial, 1, "initial")
+        fixed = [x for x in (transition, initial) if isinstance(x, np.ndarray)]
+        if len({x.shape[-1] for x in fixed}) > 1:
+            raise ValueError(
+                f"initial has {len(initial)} components, transition {len(transition)}."
+            )
         self.transition, self.initial = transition, initial
 
     def __repr__(self) -> str:
