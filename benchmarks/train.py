@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -172,11 +172,12 @@ def train_again(
     """A round on heterogeneous data; its seconds, and the gap on fresh ones."""
     start, seed = time.perf_counter(), budget["seed"] + 2 * workflow.num_fits
     stored = folder / f"{label}_{budget['num_datasets']}"
-    if not stored.exists():
-        simulate_heterogeneous_data(workflow, budget["num_datasets"], seed).save(stored)
-    data = HeterogeneousData.load(stored, workflow.model)
-    seconds = time.perf_counter() - start
-    fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, seed + 1)
+    with torch_processes() as pool:
+        if not stored.exists():
+            simulate_heterogeneous_data(workflow, budget["num_datasets"], seed, pool).save(stored)
+        data = HeterogeneousData.load(stored, workflow.model)
+        seconds = time.perf_counter() - start
+        fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, seed + 1, pool)
     gap = {"before": fresh.gap(workflow)}
     options = {"executor": executor, "simulator": data}
     seconds += fit(workflow, folder, label, budget, finished, **options)
@@ -209,18 +210,23 @@ def make_simulator(budget: dict):
     return abmtools.GaussianHMM(constant_reps=budget["constant_reps"])
 
 
-def simulate_heterogeneous_data(workflow, num_datasets: int, seed: int):
-    """In processes on torch and CPUs: many sizes, for each of which JAX would compile."""
+@contextmanager
+def torch_processes():
+    """Processes on torch and CPUs: data sets have many sizes, and JAX compiles for each."""
     pool = ProcessPoolExecutor(num_cores(), mp_context=get_context("spawn"))
     with patch.dict(os.environ, {"KERAS_BACKEND": "torch", "CUDA_VISIBLE_DEVICES": ""}), pool:
-        data = abmtools.heterogeneous_data(
-            workflow,
-            num_datasets,
-            seed=seed,
-            strays=getattr(workflow.model, "lapses", None),
-            executor=pool,
-            progress=True,
-        )
+        yield pool
+
+
+def simulate_heterogeneous_data(workflow, num_datasets: int, seed: int, executor):
+    data = abmtools.heterogeneous_data(
+        workflow,
+        num_datasets,
+        seed=seed,
+        strays=getattr(workflow.model, "lapses", None),
+        executor=executor,
+        progress=True,
+    )
     print(data, flush=True)
     return data
 

@@ -14,9 +14,13 @@ from conftest import to_numpy
 
 from abmtools import load_pretrained
 
+# Most of the time is the compiler's, and what it gains is for longer runs.
+JAX = {"KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
 SCRIPT = """
 import sys
 from unittest.mock import patch
+import bayesflow as bf
 import jax
 import keras
 import numpy as np
@@ -36,12 +40,17 @@ np.savez(
     membership=workflow.membership(data, parameters),
     draws=workflow.sample(conditions=data, num_samples=5, seed=1).unconstrained,
 )
+def small_flow():  # compiles in a third of the time
+    return bf.networks.CouplingFlow(depth=2, subnet_kwargs={"widths": (16,)})
+
 model = GaussianMixture(num_obs=(10, 20), num_reps=(1, 2))
-fresh = MixtureWorkflow(model, seed=1)
+fresh = MixtureWorkflow(model, inference_network=small_flow(), seed=1)
 history = fresh.fit_online(epochs=2, num_batches_per_epoch=9, batch_size=8, verbose=0).history
 assert history["membership_loss"][1] < history["membership_loss"][0]
 
-chain = MixtureWorkflow(GaussianHMM(num_obs=(8, 12)), seed=1)
+chain = MixtureWorkflow(
+    GaussianHMM(num_obs=(8, 12)), inference_network=small_flow(), seed=1
+)
 simulated = chain.model.check_data(chain.simulate(2))
 u = np.random.default_rng(1).normal(size=(2, 5, 4))
 untrained = chain.log_prob_unconstrained(simulated, u)
@@ -77,7 +86,10 @@ else:
     raise AssertionError("an impossible sequence went through")
 
 free = MixtureWorkflow(
-    GaussianHMM(num_obs=(8, 12)), sequence_classifier=SequenceClassifier(2, width=8), seed=1
+    GaussianHMM(num_obs=(8, 12)),
+    inference_network=small_flow(),
+    sequence_classifier=SequenceClassifier(2, width=8),
+    seed=1,
 )
 found = free.estimator.indicators(simulated, u)
 one = free.estimator.indicators({k: x[:1] for k, x in simulated.items()}, u[:1, :2])
@@ -89,7 +101,7 @@ rng = np.random.default_rng(1)
 transition = rng.dirichlet(np.ones(3), size=(1, 7, 3)).astype("float32")
 given = rng.normal(size=(2, 1, 5, 3)).astype("float32"), transition, np.full(3, 1 / 3, "float32")
 paths = rng.integers(3, size=(2, 7, 5))
-for mask in (None, rng.random(size=(2, 1, 5)) < 0.7, np.arange(5) != 2):
+for mask in (None, rng.random(size=(2, 1, 5)) < 0.7):
     for question, others in {
         "log_likelihood": [],
         "filtering_and_smoothing": [],
@@ -99,9 +111,9 @@ for mask in (None, rng.random(size=(2, 1, 5)) < 0.7, np.arange(5) != 2):
     }.items():
         rest = (LOGARITHMS, *given, mask, *others)
         whole = chain_questions._answer(question, *rest)
-        for chain_questions.AT_ONCE in (4 * 15, 5 * 15, 7 * 15, 14 * 15):
+        with patch.object(chain_questions, "AT_ONCE", 5 * 15):
             found = chain_questions._answer_in_blocks(question, *rest)
-            assert all(np.allclose(*x, atol=1e-5) for x in zip(found, whole, strict=True))
+        assert all(np.allclose(*x, atol=1e-5) for x in zip(found, whole, strict=True))
 
 # Joint features by one loop, where there are many, and at once.
 scorer = EmissionScorer(2, num_joint=16)
@@ -137,7 +149,7 @@ def test_jax_gives_the_same_answers_and_trains(tmp_path):
     np.savez(tmp_path / "given.npz", y=simulated["y"], u=u)
     subprocess.run(
         [sys.executable, "-c", SCRIPT, tmp_path / "given.npz", tmp_path / "result.npz"],
-        env=os.environ | {"KERAS_BACKEND": "jax"},
+        env=os.environ | JAX,
         check=True,
     )
     result = np.load(tmp_path / "result.npz")
@@ -161,7 +173,7 @@ def test_two_devices_train_as_one_does():
         }
         run = subprocess.run(
             [sys.executable, "-c", code],
-            env=os.environ | {"KERAS_BACKEND": "jax"} | flags,
+            env=os.environ | JAX | flags,
             check=True,
             capture_output=True,
             text=True,

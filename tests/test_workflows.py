@@ -342,7 +342,14 @@ def test_rounds_on_heterogeneous_data(tmp_path, monkeypatch):
     budget["heterogeneous"] = [own | {"epochs": 3}]
     monkeypatch.setitem(train.BUDGETS, "gaussian_hmm", budget)
     monkeypatch.setattr(train, "NUM_FRESH", 6)
+    monkeypatch.setattr(train, "num_cores", lambda: 1)  # a process takes seconds to start
     monkeypatch.setattr(train, "distance_to_exact", lambda workflow, simulated: {})
+
+    def run_here(command, **options):  # what a process on torch does otherwise
+        monkeypatch.setattr(sys, "argv", command[1:])
+        train.main()
+
+    monkeypatch.setattr(train.subprocess, "run", run_here)
     monkeypatch.setenv("CHECKPOINTS", str(tmp_path / "checkpoints"))
     environment, seconds = dict(os.environ), card["seconds"]
     for rounds, epochs in [(1, 3), (2, 5)]:
