@@ -219,6 +219,7 @@ def torch_processes():
 
 
 def simulate_heterogeneous_data(workflow, num_datasets: int, seed: int, executor):
+    """Data that do not follow the workflow's model; for the log, a line that describes them."""
     data = abmtools.heterogeneous_data(
         workflow,
         num_datasets,

@@ -26,6 +26,20 @@ from abmtools import (
 mpl.use("agg")
 runpy.run_path(str(Path(__file__).parents[1] / "tools" / "strict_tensors.py"))
 
+# How a page with code begins.
+FRONT = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+"""
+
 
 def to_numpy(x) -> np.ndarray:
     return keras.ops.convert_to_numpy(x)

@@ -40,7 +40,7 @@ np.savez(
     membership=workflow.membership(data, parameters),
     draws=workflow.sample(conditions=data, num_samples=5, seed=1).unconstrained,
 )
-def small_flow():  # compiles in a third of the time
+def small_flow():  # compiles sooner
     return bf.networks.CouplingFlow(depth=2, subnet_kwargs={"widths": (16,)})
 
 model = GaussianMixture(num_obs=(10, 20), num_reps=(1, 2))

@@ -14,6 +14,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from conftest import FRONT
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from PIL import Image
@@ -382,18 +383,9 @@ def test_labels_and_start_have_to_fit(workflows, people):
 
 # --- on a page ------------------------------------------------------------------------------------
 
-PAGE = """---
-jupytext:
-  text_representation:
-    extension: .md
-    format_name: myst
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
----
-
-# Page
+PAGE = (
+    FRONT
+    + """# Page
 
 ```{code-cell} ipython3
 ---
@@ -416,6 +408,7 @@ mystnb:
 plots.GaussianHMMExplorer(shipped, num_samples=50)
 ```
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ import make_notebooks
 import nbformat
 import pytest
 import yaml
+from conftest import FRONT
 from IPython.core.inputtransformer2 import TransformerManager
 from packaging.requirements import Requirement
 
@@ -85,18 +86,6 @@ def test_notebook_runs_the_code_of_its_chapter(path):
 
 # --- conversion -----------------------------------------------------------------------------------
 
-FRONT = """---
-jupytext:
-  text_representation:
-    extension: .md
-    format_name: myst
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
----
-
-"""
 FIRST = (
     FRONT
     + r"""(top)=

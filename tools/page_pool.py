@@ -7,7 +7,6 @@ read them. Pages that share work among processes themselves, and time it, are le
 """
 
 import functools
-import os
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,14 +18,9 @@ from myst_nb.core.read import create_nb_reader
 from sphinx.errors import ExtensionError
 from sphinx.util.parallel import ParallelTasks, parallel_available
 
+from abmtools.jobs import num_cores
+
 MOST = 4  # each takes up to 1.5 GB
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def run_page(app, docname: str) -> str:
@@ -34,7 +28,7 @@ def run_page(app, docname: str) -> str:
     env = app.env
     env.prepare_settings(docname)
     path = env.doc2path(docname)
-    content = Path(path).read_text()
+    content = Path(path).read_text(encoding="utf-8")
     reader = create_nb_reader(path, env.myst_config, env.mystnb_config, content)
     if reader is None:  # a page without code
         return ""
@@ -49,23 +43,21 @@ def run_page(app, docname: str) -> str:
 
 def run_pages(app, env, docnames: list[str]) -> None:
     """Run all pages that are about to be read; an error in one does not stop the others."""
-    jobs = min(app.config.pages_at_once or cores(), MOST)
-    together = [docname for docname in docnames if docname not in app.config.pages_alone]
+    jobs = min(num_cores(), MOST)
     if env.mystnb_config.execution_mode != "cache" or jobs < 2 or not parallel_available:
         return
     get_cache(env.mystnb_config.execution_cache_path).list_cache_records()  # makes its files
     tasks, errors = ParallelTasks(jobs), {}
-    for docname in together:
-        tasks.add_task(functools.partial(run_page, app), docname, errors.__setitem__)
+    for docname in docnames:
+        if docname not in app.config.pages_alone:
+            tasks.add_task(functools.partial(run_page, app), docname, errors.__setitem__)
     tasks.join()
-    failed = {docname: error for docname, error in errors.items() if error}
+    failed = [f"{docname}:\n{error}" for docname, error in errors.items() if error]
     if failed:
-        texts = "\n\n".join(f"{docname}:\n{error}" for docname, error in failed.items())
-        raise ExtensionError(f"{len(failed)} of {len(together)} pages did not run.\n\n{texts}")
+        raise ExtensionError("\n\n".join(["Pages that did not run:", *failed]))
 
 
 def setup(app) -> dict[str, bool]:
-    app.add_config_value("pages_at_once", 0, "")  # 0: one per core, at most MOST
     app.add_config_value("pages_alone", [], "")
     app.connect("env-before-read-docs", run_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
