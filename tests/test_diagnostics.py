@@ -343,6 +343,22 @@ def test_weights_belong_to_the_draws_that_were_weighed(model, simulated, exact):
         diagnostics.importance(exact.parameters)
 
 
+NEED_WORKFLOW = {
+    "gap": lambda x, simulated: diagnostics.gap_to_exact(x, simulated),
+    "membership": lambda x, simulated: diagnostics.membership_losses(x, simulated),
+    "calibration": lambda x, simulated: diagnostics.simulation_based_calibration(x, simulated),
+    "reliability": lambda x, simulated: diagnostics.predicted_membership(x, simulated),
+    "misspecification": lambda x, simulated: diagnostics.misspecification(x, simulated, seed=1),
+    "heterogeneity": lambda x, simulated: abm.heterogeneous_data(x, 10, seed=1),
+}
+
+
+@pytest.mark.parametrize("function", NEED_WORKFLOW.values(), ids=NEED_WORKFLOW)
+def test_a_model_is_no_workflow(function, model, simulated):
+    with pytest.raises(TypeError, match="workflow: expected a MixtureWorkflow, got"):
+        function(model, simulated)
+
+
 # --- the gap to exact -----------------------------------------------------------------------------
 
 

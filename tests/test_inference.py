@@ -28,6 +28,7 @@ from abmtools import (
     diagnostics,
     load_pretrained,
     positive,
+    stan,
 )
 from abmtools.inference import checkpoint
 from abmtools.inference.adapter import PackObservations
@@ -413,6 +414,20 @@ def test_checkpoints_that_never_come(small_model, tmp_path, every):
     match = f"checkpoint_every: expected a positive integer, got {every!r}"
     with pytest.raises(ValueError, match=match):
         MixtureWorkflow(small_model, checkpoint=tmp_path / "file.npz", checkpoint_every=every)
+
+
+@pytest.mark.parametrize("rate", ["1e-3", 0, -1.0, np.nan, None], ids=repr)
+def test_learning_rates_that_are_none(small_model, rate):
+    with pytest.raises(ValueError, match="initial_learning_rate: expected a positive number, got"):
+        MixtureWorkflow(small_model, initial_learning_rate=rate)
+
+
+def test_a_workflow_of_a_workflow(small_model):
+    workflow = MixtureWorkflow(small_model)
+    with pytest.raises(TypeError, match="model: expected a MixtureModel, got MixtureWorkflow"):
+        MixtureWorkflow(workflow)
+    with pytest.raises(TypeError, match="model: expected a MixtureModel, got MixtureWorkflow"):
+        stan.sample(workflow, {"y": np.zeros(20)})
 
 
 def test_interrupted_write_keeps_the_old_checkpoint(small_model, tmp_path, monkeypatch):

@@ -155,10 +155,13 @@ def test_one_data_set_needs_no_batch_axis(workflow, data):
     assert one.p_value[0] < 0.01
 
 
+@pytest.mark.parametrize("number", [0, 1e3, "10"], ids=repr)
 @pytest.mark.parametrize("argument", ["num_reference", "num_null"])
-def test_sizes_are_positive(workflow, data, argument):
-    with pytest.raises(ValueError, match=f"{argument}: expected a positive integer, got 0"):
-        misspecification(workflow, data, **{argument: 0}, seed=1)
+def test_sizes_are_positive(workflow, data, argument, number):
+    with pytest.raises(
+        ValueError, match=f"{argument}: expected a positive integer, got {number!r}"
+    ):
+        misspecification(workflow, data, **{argument: number}, seed=1)
 
 
 def by_hand():

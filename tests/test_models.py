@@ -537,6 +537,7 @@ def simplex_prior(weights):
     }
 
 
+OTHER = np.random.default_rng(0)  # no generator of a model
 BAD_MODELS = {
     "prior is no function": ({"prior": {}}, TypeError, "prior: expected a callable, got dict"),
     "emission is no function": ({"emission": None}, TypeError, "emission: expected a callable"),
@@ -690,6 +691,21 @@ BAD_MODELS = {
         {"observation_features": lambda data: np.full((*data["y"].shape, 2), np.inf)},
         ValueError,
         "observation_features: expected finite numbers",
+    ),
+    "features of other observations": (
+        {"observation_features": lambda data: data["y"][..., None] - data["y"].mean()},
+        ValueError,
+        "observation_features: expected each row to be a function of its own observation",
+    ),
+    "prior with random numbers of its own": (
+        {"prior": lambda rng, batch_size: {"weights": OTHER.dirichlet([2, 2], batch_size)}},
+        ValueError,
+        "prior: expected the same 'weights' from generators with the same seed",
+    ),
+    "emission with random numbers of its own": (
+        {"emission": lambda rng, parameters, z: {"y": OTHER.normal(z)}},
+        ValueError,
+        "emission: expected the same 'y' from generators with the same seed",
     ),
     "emission wants replicates": (
         {"emission": lambda rng, parameters, z, num_reps: {"y": z}},

@@ -310,7 +310,9 @@ def test_simulated_structure_has_no_density(simulated_model):
 def test_bad_simulated_structures(rng):
     with pytest.raises(TypeError, match="sample: expected a callable, got int"):
         Simulated(3, 2)
-    with pytest.raises(ValueError, match="num_components: expected at least 2, got 1"):
+    with pytest.raises(
+        ValueError, match="num_components: expected an integer of at least 2, got 1"
+    ):
         Simulated(runs, 1)
     parameters = {"mu": np.zeros(3)}
     for wrong in (np.zeros((3, 4)), np.zeros((4, 3), int), np.full((3, 4), 2), np.full((3, 4), -1)):

@@ -37,7 +37,7 @@ import pandas as pd
 from bayesflow.diagnostics.metrics import calibration_log_gamma
 
 from ..jobs import run_jobs
-from .draws import scalar_columns
+from .draws import require_workflow, scalar_columns
 from .simulated import parts, truth
 
 __all__ = ["SimulationBasedCalibration", "simulation_based_calibration"]
@@ -158,6 +158,7 @@ def simulation_based_calibration(
     >>> list(result.inside.index[:3]), result.ranks["means"].shape
     (['weights[0]', 'weights[1]', 'weights[2]'], (20, 3))
     """
+    require_workflow(workflow)
     rng = np.random.default_rng(seed)
     batches = parts(workflow.model, simulated, num_samples)
     items = [(batch, int(rng.integers(2**31))) for batch in batches]

@@ -17,7 +17,13 @@ from ..inference.datatree import INDICATOR_DIMS
 from ..models.data import MASKS
 from ..structures.categorical import draw_systematic
 
-__all__ = ["Draws", "require_posterior", "require_same_data", "scalar_columns"]
+__all__ = [
+    "Draws",
+    "require_posterior",
+    "require_same_data",
+    "require_workflow",
+    "scalar_columns",
+]
 
 SEED = 1  # of resampling: the same posterior gives the same draws
 
@@ -174,6 +180,12 @@ def require_posterior(posterior) -> None:
             "posterior: expected a MixturePosterior, as workflow.sample returns, "
             f"got {type(posterior).__name__}."
         )
+
+
+def require_workflow(workflow) -> None:
+    """Refuse what is no workflow: it lacks a model, as models do, or does not sample."""
+    if not (hasattr(workflow, "model") and hasattr(workflow, "sample")):
+        raise TypeError(f"workflow: expected a MixtureWorkflow, got {type(workflow).__name__}.")
 
 
 def require_same_data(draws: Draws, other: Draws, argument: str = "reference") -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .draws import require_workflow
 from .exact import log_posterior
 from .importance_sampling import importance
 from .simulated import parts, truth
@@ -156,6 +157,7 @@ def posterior_losses(
     >>> network.shape, exact.shape, pareto_k.shape
     ((2,), (2,), (2,))
     """
+    require_workflow(workflow)
     model, rng = workflow.model, np.random.default_rng(seed)
     losses = []
     for batch in parts(model, simulated, num_samples):
@@ -201,6 +203,7 @@ def membership_losses(
     >>> bool(np.abs(network - exact).mean() < 0.01)
     True
     """
+    require_workflow(workflow)
     model = workflow.model
     if kind not in {"membership", "filtering"}:
         raise ValueError(f"kind: expected 'membership' or 'filtering', got {kind!r}.")

@@ -41,6 +41,7 @@ from bayesflow.metrics.functional.kernels import inverse_multiquadratic
 from ..inference.selection import select_datasets
 from ..models.data import MASKS
 from ..models.model_choice import ModelChoice
+from .draws import require_workflow
 from .simulated import simulate_like
 
 __all__ = ["Misspecification", "misspecification"]
@@ -149,9 +150,10 @@ def misspecification(
     >>> bool(result.p_value[1] < 0.01 < result.p_value[0])
     True
     """
+    require_workflow(workflow)
     for argument, value in {"num_reference": num_reference, "num_null": num_null}.items():
-        if value < 1:
-            raise ValueError(f"{argument}: expected a positive integer, got {value}.")
+        if not (isinstance(value, int | np.integer) and value >= 1):
+            raise ValueError(f"{argument}: expected a positive integer, got {value!r}.")
     data = workflow.model.check_data(data)
     rng = np.random.default_rng(seed)
     observed = _summaries(workflow, data)

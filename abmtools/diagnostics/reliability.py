@@ -25,6 +25,7 @@ import pandas as pd
 from bayesflow.diagnostics.metrics import expected_calibration_error
 
 from ..structures.categorical import draw_categorical
+from .draws import require_workflow
 from .simulated import parts, truth
 
 __all__ = [
@@ -206,6 +207,7 @@ def predicted_membership(
     """
     if at not in {"truth", "draws"}:
         raise ValueError(f"at: expected 'truth' or 'draws', got {at!r}.")
+    require_workflow(workflow)
     model, rng = workflow.model, np.random.default_rng(seed)
     probabilities, indicators = [], []
     for batch in parts(model, simulated, 1 if at == "truth" else num_samples):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from ..diagnostics.draws import require_workflow
 from ..diagnostics.importance_sampling import MIN_SAMPLES, log_ratio, weigh
 from ..diagnostics.proposals import fit_student, temper
 from ..inference.padding import pad_to_few_sizes
@@ -86,6 +87,7 @@ def heterogeneous_data(
     ...     1, num_batches_per_epoch=2, batch_size=4, simulator=data, verbose=0
     ... )
     """
+    require_workflow(workflow)
     blocks = make_blocks(num_datasets, block_size)
     for name, value, least in [
         ("num_samples", num_samples, MIN_SAMPLES),

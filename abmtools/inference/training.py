@@ -6,6 +6,7 @@ A mixin for BayesFlow workflows. Data come from a `SeededDataset`, the state of 
 
 import inspect
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 
 import keras
@@ -41,6 +42,10 @@ class SeededTraining:
                 f"checkpoint_every: expected a positive integer, got {checkpoint_every!r}."
             )
         self.seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        if not (isinstance(initial_learning_rate, Real) and 0 < initial_learning_rate < np.inf):
+            raise ValueError(
+                f"initial_learning_rate: expected a positive number, got {initial_learning_rate!r}."
+            )
         self._init_optimizer(initial_learning_rate, optimizer)
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         if checkpoint is not None and self.checkpoint.is_dir():

@@ -12,6 +12,7 @@ import bayesflow as bf
 import keras
 import numpy as np
 
+from ..models.mixture import MixtureModel
 from ..networks import (
     DirectMLP,
     EmissionScorer,
@@ -108,6 +109,8 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         checkpoint_every: int = 1,
         seed: int | None = None,
     ):
+        if not isinstance(model, MixtureModel):
+            raise TypeError(f"model: expected a MixtureModel, got {type(model).__name__}.")
         # bf.BasicWorkflow.__init__ builds an estimator of its own kind; this sets the same state.
         seed_keras(seed)
         self._init_training(

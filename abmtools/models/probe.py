@@ -29,6 +29,8 @@ def probe_prior(prior) -> tuple[dict[str, tuple], dict[str, np.ndarray]]:
                     f"prior: expected {name!r} of shape (batch_size, ...), here "
                     f"({batch_size}, ...), got {np.shape(value)}."
                 )
+        again = prior(np.random.default_rng(0), batch_size)
+        _require_repeatable("prior", parameters, again)
         shapes.append({name: np.shape(value)[1:] for name, value in parameters.items()})
     if shapes[0] != shapes[1]:
         raise ValueError(f"prior: shapes change with the batch size: {shapes[0]}, {shapes[1]}.")
@@ -44,10 +46,12 @@ def probe_emission(model) -> tuple[int, dict[str, np.ndarray]]:
             f"has num_reps, got num_reps={model.num_reps} and "
             f"{'a' if takes_reps else 'no'} fourth argument."
         )
-    rng = np.random.default_rng(0)
     try:
-        emitted = _emit(model, rng)
-        simulated = model.simulate(3, rng=rng, num_obs=model.num_obs[0])
+        emitted = _emit(model, np.random.default_rng(0))
+        simulated, again = (
+            model.simulate(3, rng=np.random.default_rng(1), num_obs=model.num_obs[0])
+            for _ in range(2)
+        )
     except (IndexError, KeyError, ValueError) as error:
         raise ValueError(
             f"emission: failed with parameters of shapes {model.parameter_shapes} and "
@@ -67,7 +71,19 @@ def probe_emission(model) -> tuple[int, dict[str, np.ndarray]]:
             f'emission: expected "y" of shape (B, N{", R" if base == 3 else ""}[, D]) = '
             f"(3, {model.num_obs[0]}, ...), without an axis D of length one, got {shape}."
         )
+    _require_repeatable("emission", simulated, again)
     return (features[0] if features else 1), simulated
+
+
+def _require_repeatable(what: str, first: Mapping, again: Mapping) -> None:
+    """Refuse a function that draws from another generator than the one it is given."""
+    for name, value in first.items():
+        value, repeated = np.asarray(value), np.asarray(again[name])
+        if not np.array_equal(value, repeated, equal_nan=value.dtype.kind == "f"):
+            raise ValueError(
+                f"{what}: expected the same {name!r} from generators with the same seed, got "
+                "others; draw all random numbers from rng."
+            )
 
 
 def _emit(model, rng: np.random.Generator) -> Mapping:
@@ -110,5 +126,18 @@ def probe_features(model, simulated: dict) -> int:
             )
         if not np.all(np.isfinite(features)):
             raise ValueError(f"{name}: expected finite numbers, got NaN or infinity.")
+        if name == "observation_features":
+            _require_own_features(function, data, features)
         sizes[name] = features.shape[2]
     return sizes["dataset_features"]
+
+
+def _require_own_features(function, data: dict, features: np.ndarray) -> None:
+    """Refuse features of an observation that change with what is observed later."""
+    size = features.shape[1] // 2
+    part = {name: data[name][:, :size] for name in KEYS if name in data}
+    if size and not np.allclose(function(part), features[:, :size], rtol=1e-3, atol=1e-6):
+        raise ValueError(
+            "observation_features: expected each row to be a function of its own observation, got "
+            "others for the first half of the data; see dataset_features."
+        )

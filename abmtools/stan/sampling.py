@@ -194,6 +194,8 @@ def sample_each(
 
 def _program(model) -> Program:
     """The model's Stan program: a path, or code, which is a string with a newline."""
+    if not hasattr(model, "stan_program"):
+        raise TypeError(f"model: expected a MixtureModel, got {type(model).__name__}.")
     program = model.stan_program
     if program is None or model.stan_data is None:
         lacking = "stan_program" if program is None else "stan_data"

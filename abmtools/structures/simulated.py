@@ -50,8 +50,10 @@ class Simulated:
     def __init__(self, sample: Callable, num_components: int):
         if not callable(sample):
             raise TypeError(f"sample: expected a callable, got {type(sample).__name__}.")
-        if num_components < 2:
-            raise ValueError(f"num_components: expected at least 2, got {num_components}.")
+        if not (isinstance(num_components, int | np.integer) and num_components >= 2):
+            raise ValueError(
+                f"num_components: expected an integer of at least 2, got {num_components!r}."
+            )
         self._sample, self._num_components = sample, int(num_components)
 
     def __repr__(self) -> str:
