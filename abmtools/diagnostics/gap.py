@@ -198,7 +198,8 @@ def membership_losses(
     --------
     >>> import abmtools as abm, numpy as np
     >>> workflow = abm.load_pretrained("gaussian_mixture")
-    >>> simulated = workflow.simulate(50, num_obs=200, num_reps=3)
+    >>> rng = np.random.default_rng(1)
+    >>> simulated = workflow.model.simulate(50, rng=rng, num_obs=200, num_reps=3)
     >>> network, exact = membership_losses(workflow, simulated)
     >>> bool(np.abs(network - exact).mean() < 0.01)
     True

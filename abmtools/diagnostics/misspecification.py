@@ -141,9 +141,10 @@ def misspecification(
 
     Examples
     --------
-    >>> import abmtools as abm
+    >>> import abmtools as abm, numpy as np
     >>> workflow = abm.load_pretrained("gaussian_mixture")
-    >>> y = workflow.simulate(1, num_obs=200, num_reps=3)["y"]
+    >>> rng = np.random.default_rng(1)
+    >>> y = workflow.model.simulate(1, rng=rng, num_obs=200, num_reps=3)["y"]
     >>> outlier = np.where(np.arange(200)[:, None] < 20, 9.0, y)
     >>> both = {"y": np.concatenate([y, outlier])}
     >>> result = misspecification(workflow, both, num_reference=400, num_null=200, seed=1)

@@ -196,9 +196,10 @@ def predicted_membership(
 
     Examples
     --------
-    >>> import abmtools as abm
+    >>> import abmtools as abm, numpy as np
     >>> workflow = abm.load_pretrained("gaussian_mixture")
-    >>> simulated = workflow.simulate(20, num_obs=200, num_reps=3)
+    >>> rng = np.random.default_rng(1)
+    >>> simulated = workflow.model.simulate(20, rng=rng, num_obs=200, num_reps=3)
     >>> probabilities, z = predicted_membership(workflow, simulated)
     >>> probabilities.shape, z.shape
     ((4000, 3), (4000,))
