@@ -175,14 +175,14 @@ def main(name: str) -> None:
                 error=gap.posterior_se,
             )
         if name in HETEROGENEOUS:
-            options = {"block_size": 50, "num_samples": 2000, "strays": workflow.model.lapses}
-            data = abm.heterogeneous_data(workflow, 500, seed=7, **options)
-            gap = data.gap(workflow)
+            options = {"block_size": 50, "strays": workflow.model.lapses}
+            data = abm.heterogeneous_data(workflow, 1000, seed=7, **options)
+            values = data.inconsistency(workflow)
             report.add(
-                f"gap of the posterior, heterogeneous data, {len(gap)} data sets",
-                gap.mean(),
+                f"inconsistency, heterogeneous data, {len(values)} data sets",
+                values.mean(),
                 unit="nats",
-                error=gap.std(ddof=1) / np.sqrt(len(gap)),
+                error=values.std(ddof=1) / np.sqrt(len(values)),
             )
         calibration(report, workflow, simulate(for_calibration, 3, **sizes))
 

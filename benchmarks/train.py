@@ -8,8 +8,9 @@ several times faster: KERAS_BACKEND=jax, which is what make train sets. The weig
 backend. On a CPU much of a step's time may go into memory that glibc gives back after each step
 and gets anew, page by page (`bench_training`); make train tells it to keep it.
 
-A network that goes to real people is trained again, half on data sets that are not the model's
-(`abmtools.heterogeneity`), in rounds: each has new ones, labelled by the network as it is by then.
+A network that goes to real people is trained again, also on data sets that are not the model's
+(`abmtools.heterogeneity`), in rounds: each has new ones, with draws of the network as it is by
+then.
 """
 
 import argparse
@@ -70,7 +71,8 @@ BUDGETS = {
         "num_batches_per_epoch": 2000,
         "batch_size": 64,
         "heterogeneous": [
-            {"num_datasets": 61440, "learning_rate": 2e-3, "epochs": 36},
+            {"num_datasets": 72192, "learning_rate": 2e-3, "epochs": 36, "batch_size": 32},
+            {"num_datasets": 72192, "learning_rate": 5e-4, "epochs": 13, "batch_size": 32},
         ],
     },
     "gaussian_mixture": {
@@ -131,7 +133,7 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
     """
     workflow = ARCHITECTURES[name](seed=budget["seed"])
     folder.mkdir(parents=True, exist_ok=True)
-    seconds, finished, losses, gaps, record = 0.0, [], {}, [], {}
+    seconds, finished, losses, found, record = 0.0, [], {}, [], {}
     if weights is None:
         for part, network in parts(workflow).items():
             epochs = budget["epochs"][part] if part else budget["epochs"]
@@ -143,24 +145,24 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
     else:
         load_weights(workflow, weights)
         first = json.loads((weights.parent / "card.json").read_text())
-        gaps, curves = first.get("heterogeneous_gap", []), first["curve"]
+        found, curves = first.get("rounds", []), first["curve"]
         again = curves.pop("heterogeneous", None)
-        workflow.num_fits, seconds = 1 + len(gaps), first["seconds"]
+        workflow.num_fits, seconds = 1 + len(found), first["seconds"]
         losses = {"": curves} | ({} if again is None else {"heterogeneous": again})
         record["hardware"] = f"{first['hardware']}, then {_hardware()}"
     for number, own in enumerate(budget.get("heterogeneous", [])):
-        if number < len(gaps):
+        if number < len(found):
             continue
-        again, gap = train_again(
+        again, measured = train_again(
             workflow, folder, f"{name}_round_{number + 1}", budget | own, finished, executor
         )
-        seconds, gaps = seconds + again, [*gaps, gap]
+        seconds, found = seconds + again, [*found, measured]
         before = losses.get("heterogeneous", {})
         losses["heterogeneous"] = {
             part: before.get(part, []) + values for part, values in workflow.losses.items()
         }
-    if gaps:
-        record["heterogeneous_gap"] = gaps
+    if found:
+        record["rounds"] = found
     for path in finished:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return workflow, record | {"seconds": round(seconds), "losses": losses}
@@ -169,7 +171,7 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
 def train_again(
     workflow, folder: Path, label: str, budget: dict, finished: list[Path], executor
 ) -> tuple[float, dict]:
-    """A round on heterogeneous data; its seconds, and the gap on fresh ones."""
+    """A round on heterogeneous data; its seconds, and the inconsistency on fresh ones."""
     start, seed = time.perf_counter(), budget["seed"] + 2 * workflow.num_fits
     stored = folder / f"{label}_{budget['num_datasets']}"
     with torch_processes() as pool:
@@ -178,12 +180,12 @@ def train_again(
         data = HeterogeneousData.load(stored, workflow.model)
         seconds = time.perf_counter() - start
         fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, seed + 1, pool)
-    gap = {"before": fresh.gap(workflow)}
+    values = {"before": fresh.inconsistency(workflow)}
     options = {"executor": executor, "simulator": data}
     seconds += fit(workflow, folder, label, budget, finished, **options)
     finished.append(stored)
-    gap["after"] = fresh.gap(workflow)
-    means = {when: round(float(values.mean()), 4) for when, values in gap.items()}
+    values["after"] = fresh.inconsistency(workflow)
+    means = {when: round(float(x.mean()), 4) for when, x in values.items()}
     return seconds, {"num_datasets": fresh.num_datasets} | means
 
 

@@ -1,21 +1,23 @@
-"""Heterogeneous data: whose parameters made them, and whether their labels are draws of theirs."""
+"""Heterogeneous data: whose parameters made them, and what a network learns from them."""
 
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import cloudpickle
+import keras
 import numpy as np
 import pytest
 from conftest import to_numpy
+from scipy.special import softmax
 from scipy.stats import kstest
 
 import abmtools as abm
 from abmtools import diagnostics
+from abmtools.diagnostics.exact import log_posterior
 from abmtools.heterogeneity import (
     HeterogeneousData,
     heterogeneous_data,
-    labels,
     simulate_heterogeneous,
 )
 from abmtools.heterogeneity.simulation import _vary
@@ -41,8 +43,8 @@ def workflow():
 
 
 @pytest.fixture(scope="module")
-def labelled(workflow):
-    return heterogeneous_data(workflow, 24, seed=1, block_size=16, num_samples=2000, num_draws=400)
+def data(workflow):
+    return heterogeneous_data(workflow, 24, seed=1, block_size=16, num_samples=1000, num_draws=200)
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -176,74 +178,54 @@ def test_a_spread_that_is_none_is_refused(spread):
         )
 
 
-# --- labels ---------------------------------------------------------------------------------------
+# --- draws ----------------------------------------------------------------------------------------
 
 
-def exact_posterior(workflow, block):
-    """Importance sampling with draws that the labels have not seen; and of which data sets it is.
-
-    The proposals of the labels adapt, those here do not, so it fails for a few more.
-    """
-    data = {name: block[name] for name in ("y", "replicate_mask")}
-    posterior = workflow.sample(conditions=data, num_samples=4000, seed=5)
-    weights = diagnostics.importance(posterior)
-    known = weights.pareto_k < 0.5
-    assert known.mean() > 0.8
-    return weights.correct(posterior), known
+def test_the_log_joint_is_the_models(workflow, data):
+    """Up to one constant."""
+    differences = []
+    for block in data.blocks:
+        y = {name: block[name] for name in ("y", "replicate_mask")}
+        exact = log_posterior(workflow.model, y, block["draws"].astype("float64"))
+        differences.append(block["log_joint"] - exact)
+    differences = np.concatenate(differences)
+    np.testing.assert_allclose(differences, differences[0, 0], atol=1e-3)
 
 
-def error_of_means(block, exact):
-    """In standard deviations, {name: (B, ...)}."""
-    center, spread = exact.mean(), exact.std()
-    return {name: (block[name].mean(axis=1) - center[name]) / spread[name] for name in center}
+def test_the_draws_are_half_way_to_the_posterior(workflow, data):
+    """So square roots of importance weights make them draws of it, and equally of the network."""
+    block = data.blocks[0]
+    y = {name: block[name] for name in ("y", "replicate_mask")}
+    posterior = workflow.sample(conditions=y, num_samples=4000, seed=5)
+    importance = diagnostics.importance(posterior)
+    covered = importance.pareto_k < 0.5
+    assert covered.sum() > 10
+    u = block["draws"]
+    log_q = workflow.log_prob_unconstrained(y, u)
+    equal = np.full((len(u), 4000), 1 / 4000)
+    for power, own in [(0.5, np.exp(importance.log_weights)), (-0.5, equal)]:
+        weights = softmax(power * (block["log_joint"] - log_q), axis=1)
+        mean = np.einsum("bl,bld->bd", weights, u)
+        expected = np.einsum("bs,bsd->bd", own, posterior.unconstrained)
+        error = (mean - expected) / posterior.unconstrained.std(axis=1)
+        assert np.sqrt(np.mean(error[covered] ** 2)) < 0.12
 
 
-def test_labels_are_draws_of_the_exact_posterior(workflow, labelled):
-    """Means of parameters and indicators."""
-    block = labelled.blocks[0]
-    exact, known = exact_posterior(workflow, block)
-    for error in error_of_means(block, exact).values():
-        assert np.abs(error[known]).max() < 0.3
-        assert np.sqrt(np.mean(error[known] ** 2)) < 0.1
-    difference = (block["z"].mean(axis=1) - exact.mean_smoothing()[..., 1])[known]
-    assert np.sqrt(np.mean(difference**2)) < 0.03
+def test_every_fifth_block_is_the_models_own(workflow, monkeypatch):
+    spreads = []
+
+    def simulate(*args, **kwargs):
+        spreads.append(kwargs.get("spread"))
+        return simulate_heterogeneous(*args, **kwargs)
+
+    monkeypatch.setattr("abmtools.heterogeneity.draws.simulate_heterogeneous", simulate)
+    heterogeneous_data(workflow, 12, seed=1, block_size=2)
+    assert spreads == [None, None, None, None, 0.0, None]
 
 
-def test_the_gap_is_that_of_importance_sampling(workflow, labelled):
-    """The divergence, estimated by other draws: mean of w log w with weights of mean one."""
-    exact, known = exact_posterior(workflow, labelled.blocks[0])
-    expected = (np.exp(exact.log_weights) * (exact.log_weights + np.log(4000))).sum(axis=1)
-    gap = labelled.gap(workflow)[: len(known)]
-    np.testing.assert_allclose(gap[known], expected[known], atol=0.08)
-    untrained = abm.MixtureWorkflow(abm.GaussianHMM(), seed=1)
-    assert (labelled.gap(untrained) > 1).all()
-
-
-def test_adapted_proposals_label_what_the_network_does_not_cover(workflow, monkeypatch):
-    """A network whose draws are off by a standard deviation: the labels are right all the same."""
-    estimator = workflow.estimator
-    draw, log_prob = estimator.sample_unconstrained, workflow.log_prob_unconstrained
-    shift = np.array([0.4, -0.4, 0.1, 0.1])
-    monkeypatch.setattr(
-        estimator, "sample_unconstrained", lambda *args, **kwargs: draw(*args, **kwargs) + shift
-    )
-    monkeypatch.setattr(
-        workflow, "log_prob_unconstrained", lambda data, u: log_prob(data, u - shift)
-    )
-    settings = {"seed": 1, "block_size": 16, "num_samples": 500, "num_draws": 400}
-    found = heterogeneous_data(workflow, 16, **settings)
-    monkeypatch.setattr(labels, "NUM_ADAPTED", 0)
-    assert heterogeneous_data(workflow, 16, **settings).num_rejected >= found.num_rejected + 4
-    monkeypatch.undo()
-    block = found.blocks[0]
-    exact, known = exact_posterior(workflow, block)
-    for error in error_of_means(block, exact).values():
-        assert np.sqrt(np.mean(error[known] ** 2)) < 0.15
-
-
-def test_every_data_set_is_kept_or_counted(labelled):
-    assert labelled.num_datasets + labelled.num_rejected == 24
-    assert [block["z"].shape[1:] for block in labelled.blocks] == [(400, 100)] * 2
+def test_every_data_set_is_kept_or_counted(data):
+    assert data.num_datasets + data.num_rejected == 24
+    assert [block["draws"].shape[1:] for block in data.blocks] == [(200, 4)] * 2
 
 
 def test_where_the_network_blows_up_the_data_set_is_left_out(workflow, monkeypatch):
@@ -274,7 +256,7 @@ def test_the_same_seed_gives_the_same_data(workflow):
 def test_numbers_are_checked(workflow):
     with pytest.raises(ValueError, match="num_datasets: expected a positive integer, got 0"):
         heterogeneous_data(workflow, 0, seed=1)
-    with pytest.raises(ValueError, match=r"num_draws: expected an integer of at least 1, got 2\.5"):
+    with pytest.raises(ValueError, match=r"num_draws: expected an integer of at least 4, got 2\.5"):
         heterogeneous_data(workflow, 8, seed=1, num_draws=2.5)
     with pytest.raises(ValueError, match="num_samples: expected an integer of at least 25, got 10"):
         heterogeneous_data(workflow, 8, seed=1, num_samples=10)
@@ -286,48 +268,50 @@ def test_a_model_without_a_likelihood_is_refused():
         heterogeneous_data(workflow, 4, seed=1)
 
 
-def test_an_untrained_network_is_refused():
-    workflow = abm.MixtureWorkflow(abm.GaussianMixture(num_obs=300, num_reps=5), seed=1)
-    with pytest.raises(ValueError, match=r"Pareto k above 0\.7; train it first"):
-        heterogeneous_data(workflow, 4, seed=1, num_samples=100)
+def test_a_network_whose_draws_are_impossible_is_refused(workflow, monkeypatch):
+    impossible = "abmtools.heterogeneity.draws.log_ratio"
+    monkeypatch.setattr(impossible, lambda model, data, u, log_q: np.full(log_q.shape, -np.inf))
+    with pytest.raises(ValueError, match=r"impossible for each of the 4 data sets; train it first"):
+        heterogeneous_data(workflow, 4, seed=1)
 
 
 # --- files ----------------------------------------------------------------------------------------
 
 
-def test_saved_data_come_back_and_travel_by_name(labelled, tmp_path):
-    labelled.save(tmp_path / "some" / "data")
-    loaded = HeterogeneousData.load(tmp_path / "some" / "data", labelled.model)
-    assert repr(loaded) == repr(labelled)
-    for copy in (loaded, *(pickle.loads(cloudpickle.dumps(x)) for x in (loaded, labelled))):
-        batches = [x.simulate(6, rng=np.random.default_rng(1)) for x in (labelled, copy)]
-        assert all(np.array_equal(batches[0][name], batches[1][name]) for name in batches[0])
-    assert len(cloudpickle.dumps(loaded)) < len(cloudpickle.dumps(labelled)) / 20
+def test_saved_data_come_back_and_travel_by_name(data, tmp_path):
+    data.save(tmp_path / "some" / "data")
+    loaded = HeterogeneousData.load(tmp_path / "some" / "data", data.model)
+    assert repr(loaded) == repr(data)
+    for copy in (loaded, *(pickle.loads(cloudpickle.dumps(x)) for x in (loaded, data))):
+        batches = [x.simulate(6, rng=np.random.default_rng(1)) for x in (data, copy)]
+        same = keras.tree.map_structure(np.array_equal, *batches)
+        assert all(keras.tree.flatten(same))
+    assert len(cloudpickle.dumps(loaded)) < len(cloudpickle.dumps(data)) / 20
     assert sorted(x.name for x in (tmp_path / "some").iterdir()) == ["data"]
 
 
-def test_an_interrupted_save_leaves_nothing_of_that_name(labelled, tmp_path, monkeypatch):
+def test_an_interrupted_save_leaves_nothing_of_that_name(data, tmp_path, monkeypatch):
     def fail(path, values):
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", fail)
         with pytest.raises(OSError, match="no space left"):
-            labelled.save(tmp_path / "data")
+            data.save(tmp_path / "data")
     with pytest.raises(FileNotFoundError, match=r"folder: expected heterogeneous data in .*data"):
-        HeterogeneousData.load(tmp_path / "data", labelled.model)
-    labelled.save(tmp_path / "data")
+        HeterogeneousData.load(tmp_path / "data", data.model)
+    data.save(tmp_path / "data")
     with pytest.raises(FileExistsError, match="folder: expected a new one"):
-        labelled.save(tmp_path / "data")
+        data.save(tmp_path / "data")
     for other in (abm.GaussianMixture(), abm.GaussianHMM(3)):  # the second by the same name
         with pytest.raises(ValueError, match=f"model: expected .*GaussianHMM.* got .*{other.name}"):
             HeterogeneousData.load(tmp_path / "data", other)
 
 
-def test_processes_simulate_from_the_files(labelled, tmp_path):
+def test_processes_simulate_from_the_files(data, tmp_path):
     """The same data, so the same losses."""
-    labelled.save(tmp_path / "data")
-    loaded = HeterogeneousData.load(tmp_path / "data", labelled.model)
+    data.save(tmp_path / "data")
+    loaded = HeterogeneousData.load(tmp_path / "data", data.model)
 
     def losses(executor):
         workflow = abm.MixtureWorkflow(abm.GaussianHMM(num_obs=100), seed=1)
@@ -338,8 +322,8 @@ def test_processes_simulate_from_the_files(labelled, tmp_path):
         assert losses(executor) == losses(None)
 
 
-def test_data_of_another_prior_are_refused(labelled, tmp_path):
-    labelled.save(tmp_path / "data")
+def test_data_of_another_prior_are_refused(data, tmp_path):
+    data.save(tmp_path / "data")
     with pytest.raises(ValueError, match="model: expected"):
         HeterogeneousData.load(tmp_path / "data", abm.GaussianHMM(means_scale=0.2))
 
@@ -347,24 +331,42 @@ def test_data_of_another_prior_are_refused(labelled, tmp_path):
 # --- training -------------------------------------------------------------------------------------
 
 
-def test_half_of_a_batch_comes_from_the_store(workflow, labelled):
-    batch = labelled.simulate(40, rng=np.random.default_rng(4))
-    stored = np.concatenate([block["y"] for block in labelled.blocks]).sum(axis=(1, 2))
-    found = np.isin(batch["y"].sum(axis=(1, 2)), stored)
-    assert found.sum() == 20
-    assert 0 < found[:20].sum() < 20  # shuffled
-    again = labelled.simulate(40, rng=np.random.default_rng(4))
-    assert all(np.array_equal(batch[name], again[name]) for name in batch)
+def test_a_batch_brings_as_many_from_the_store(workflow, data):
+    batch = data.simulate(40, rng=np.random.default_rng(4))
+    others = batch["others"]
+    stored = np.concatenate([block["y"] for block in data.blocks]).sum(axis=(1, 2))
+    assert np.isin(others["y"].sum(axis=(1, 2)), stored).all()
+    assert not np.isin(batch["y"].sum(axis=(1, 2)), stored).any()
+    assert others["draws"].shape == (40, 100, 4)
+    assert len(np.unique(others["draws"][0], axis=0)) > 80
+    again = data.simulate(40, rng=np.random.default_rng(4))
+    assert np.array_equal(batch["y"], again["y"])
+    assert all(np.array_equal(others[name], again["others"][name]) for name in others)
 
 
-def test_parameters_and_indicators_of_a_stored_data_set_belong_together(labelled):
-    batch = labelled.simulate(40, rng=np.random.default_rng(4))
-    block = labelled.blocks[0]
-    totals = block["y"].sum(axis=(1, 2))
-    for row, total in enumerate(batch["y"].sum(axis=(1, 2))):
-        for index in np.flatnonzero(totals == total):
-            draw = np.flatnonzero((block["means"][index] == batch["means"][row]).all(axis=1))
-            assert any(np.array_equal(block["z"][index, i], batch["z"][row]) for i in draw)
+def test_draws_and_log_joint_belong_together(data):
+    others = data.simulate(40, rng=np.random.default_rng(4))["others"]
+    block = next(x for x in data.blocks if others["y"][0].sum() in x["y"].sum(axis=(1, 2)))
+    row = np.flatnonzero(block["y"].sum(axis=(1, 2)) == others["y"][0].sum())[0]
+    ours = [np.flatnonzero((block["draws"][row] == u).all(axis=1))[0] for u in others["draws"][0]]
+    found, expected = others["log_joint"][0], block["log_joint"][row, ours]
+    np.testing.assert_allclose(found - found[0], expected - expected[0], atol=1e-3)
+
+
+def test_training_makes_a_network_consistent():
+    """Scales of the flow's standardization that are wrong, found from these data alone."""
+    workflow = abm.load_pretrained("gaussian_hmm")
+    data = heterogeneous_data(workflow, 64, seed=1)
+    before = data.inconsistency(workflow)
+    assert before.shape == (data.num_datasets,)
+    weights = workflow.estimator.get_weights()
+    rng = np.random.default_rng(2)
+    workflow.estimator.set_weights([w * (1 + 0.05 * rng.normal(size=w.shape)) for w in weights])
+    worse = data.inconsistency(workflow)
+    workflow.optimizer = keras.optimizers.Adam(1e-3)
+    workflow.fit_online(1, 40, 16, simulator=data, verbose=0)
+    after = data.inconsistency(workflow)
+    assert before.mean() < after.mean() < 0.7 * worse.mean()
 
 
 def test_sizes_of_fresh_data_are_those_of_the_stored():
@@ -380,14 +382,14 @@ def test_short_data_sets_come_more_often():
     blocks = []
     for num_obs in (100, 400):
         simulated = model.simulate(4, rng=rng, num_obs=num_obs)
-        drawn = {name: simulated[name][:, None] for name in [*model.parameter_names, "z"]}
+        drawn = {"draws": np.zeros((4, 2, 8)), "log_joint": np.zeros((4, 2))}
         blocks.append({"y": simulated["y"]} | drawn)
     data = HeterogeneousData(model, blocks)
     short = [data.simulate(2, rng=rng)["y"].shape[1] == 100 for _ in range(400)]
     assert abs(np.mean(short) - 0.8) < 0.06
 
 
-def test_training_on_a_simulator_of_ones_own(labelled):
+def test_training_on_a_simulator_of_ones_own(data):
     """The model itself changes nothing; other data do."""
 
     def losses(simulator):
@@ -396,9 +398,9 @@ def test_training_on_a_simulator_of_ones_own(labelled):
         return workflow.losses["loss"]
 
     assert losses(None) == losses(abm.GaussianHMM(num_obs=100))
-    assert losses(None) != losses(labelled)
+    assert losses(None) != losses(data)
 
 
-def test_it_says_what_it_holds(labelled):
-    assert isinstance(labelled, HeterogeneousData)
-    assert repr(labelled).startswith("HeterogeneousData(GaussianHMM, num_datasets=")
+def test_it_says_what_it_holds(data):
+    assert isinstance(data, HeterogeneousData)
+    assert repr(data).startswith("HeterogeneousData(GaussianHMM, num_datasets=")

@@ -362,8 +362,8 @@ def test_rounds_on_heterogeneous_data(tmp_path, monkeypatch):
         found = json.loads((output / "card.json").read_text(encoding="utf-8"))
         assert found["curve"]["loss"] == card["curve"]["loss"]
         assert len(found["curve"]["heterogeneous"]["loss"]) == epochs
-        assert len(found["heterogeneous_gap"]) == rounds
-        assert all(0 < gap["num_datasets"] <= 6 for gap in found["heterogeneous_gap"])
+        assert len(found["rounds"]) == rounds
+        assert all(0 < x["num_datasets"] <= 6 for x in found["rounds"])
         assert found["seconds"] >= seconds
         assert found["budget"]["num_datasets"] == (1 + epochs) * 2 * 4
         assert not list((tmp_path / "checkpoints").iterdir())

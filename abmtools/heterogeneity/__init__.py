@@ -1,4 +1,4 @@
-r"""Heterogeneity: training on data sets that the model does not make, with draws that are right.
+r"""Heterogeneity: training on data sets that the model does not make, by the likelihood.
 
 A flow that is trained on simulations minimizes
 :math:`\mathbb{E}_{p(y)} \operatorname{KL}[p(\theta \mid y) \,\|\, q(\theta \mid y)]`, the average
@@ -6,22 +6,15 @@ over data sets that the *model* makes. Real data are never quite like those: peo
 look away, so that no single :math:`\theta` has made all their responses. The posterior of such data
 is what it is, and NUTS finds it; a network has seen nothing like them.
 
-But the average may be over any data sets, as long as the parameters that belong to each are draws
-of *its* posterior,
+Where the model has a likelihood, a network can learn from any data: the difference
+:math:`\log p(u, y) - \log q(u \mid y)` is the same for all parameters u exactly if q is exact. How
+much it varies is a loss that needs no parameters which have made y, only some u where both
+densities have mass (`abmtools.inference.consistency`). Here these are the network's own draws,
+resampled half way to the posterior.
 
-.. math:: \mathbb{E}_{\tilde p(y)} \, \mathbb{E}_{p(\theta \mid y)} [-\log q(\theta \mid y)] ,
-
-and where the model has a likelihood there are such draws for any y: the network's own, resampled by
-their Pareto-smoothed importance weights, with indicators drawn from :math:`p(z \mid y, \theta)`.
-
-The weights cannot be trusted where the network is far off, and those are the data sets to learn
-from. So the proposal adapts (`abmtools.diagnostics.proposals`): a multivariate t takes the mean and
-covariance of the weighted draws, its own draws are weighed in turn, and so on. Data sets whose
-weights are bad to the end are left out.
-
-Which :math:`\tilde p`? Here half the data sets are the model's own, and half heterogeneous. These
-have the indicators of one :math:`\theta`, and observations from several around it. On the
-unconstrained scale,
+Which data? A fifth of them are the model's own, so that these become consistent, too. The others
+are heterogeneous: they have the indicators of one :math:`\theta`, and observations from several
+around it. On the unconstrained scale,
 
 .. math:: u^{(j)} = u + s \, \frac{u'_j - u''_j}{\sqrt{2}} , \qquad
           u'_j, u''_j \text{ independent draws of the prior} ,
@@ -38,15 +31,15 @@ in one's data.
 
 References
 ----------
-Bugallo, M. F., Elvira, V., Martino, L., Luengo, D., Miguez, J., & Djuric, P. M. (2017). Adaptive
-importance sampling: The past, the present, and the future. IEEE Signal Processing Magazine, 34(4),
-60-79.
-Vehtari, A., Simpson, D., Gelman, A., Yao, Y., & Gabry, J. (2024). Pareto smoothed importance
-sampling. Journal of Machine Learning Research, 25(72), 1-58.
+Mishra, A., Habermann, D., Schmitt, M., Radev, S. T., & Bürkner, P.-C. (2025). Robust amortized
+Bayesian inference with self-consistency losses on unlabeled data. arXiv:2501.13483.
+Schmitt, M., Ivanova, D. R., Habermann, D., Köthe, U., Bürkner, P.-C., & Radev, S. T. (2024).
+Leveraging self-consistency for data-efficient amortized Bayesian inference. Proceedings of the 41st
+International Conference on Machine Learning.
 """
 
 from .data import HeterogeneousData
-from .labels import heterogeneous_data
+from .draws import heterogeneous_data
 from .simulation import simulate_heterogeneous
 
 __all__ = ["HeterogeneousData", "heterogeneous_data", "simulate_heterogeneous"]

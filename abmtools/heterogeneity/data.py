@@ -1,12 +1,14 @@
-"""A store of data sets with draws of their posteriors, in memory or in files."""
+"""A store of data sets with draws and their log joint densities, in memory or in files."""
 
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 
+from ..inference.consistency import inconsistency
 from ..models.data import KEYS
 from ..models.description import describe
 
@@ -17,7 +19,7 @@ CONTENTS = "contents.json"  # what of the data is no array
 
 @dataclass(frozen=True)
 class HeterogeneousData:
-    """What simulates half of its data sets from the model and takes half from a store.
+    """What simulates data sets from the model, and brings as many others from a store.
 
     Goes to `MixtureWorkflow.fit_online` as its ``simulator``.
 
@@ -25,12 +27,11 @@ class HeterogeneousData:
     ----------
     model : MixtureModel
     blocks : list of dict
-        Heterogeneous data sets that share N and R: ``"y"``, (B, N, ...), and masks; ``"z"``,
-        (B, L, N), and parameters {name: (B, L, ...)}, L draws of each one's posterior;
-        ``"log_density"``, (B, L), the logarithm of that posterior's density at the draws, on the
-        unconstrained scale.
+        Heterogeneous data sets that share N and R: ``"y"``, (B, N, ...), and masks; ``"draws"``,
+        (B, L, D), parameters on the unconstrained scale; ``"log_joint"``, (B, L), log p(u, y) at
+        these, up to a constant.
     num_rejected : int
-        Data sets that were left out because of their importance weights.
+        Data sets that were left out, because nearly all draws were impossible.
     folder : pathlib.Path or None
         Where `load` found them; other processes read them there, too.
     """
@@ -130,44 +131,49 @@ class HeterogeneousData:
             return HeterogeneousData.load, (self.folder, self.model)
         return HeterogeneousData, (self.model, self.blocks, self.num_rejected)
 
-    def simulate(self, batch_size: int, *, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Data sets of one size, as `MixtureModel.simulate`, each kind half of them, shuffled.
+    def simulate(self, batch_size: int, *, rng: np.random.Generator) -> dict:
+        """Data sets of one size, as `MixtureModel.simulate`, and as many heterogeneous ones.
 
-        Short ones come more often than long ones, so that either take as much of a training's time.
+        These are in ``"others"``, with half of their draws, taken at random. Short ones come more
+        often than long ones, so that either take as much of a training's time.
         """
         share = 1 / np.array([block["y"].shape[1] for block in self.blocks])
         block = self.blocks[rng.choice(len(self.blocks), p=share / share.sum())]
-        num_stored = batch_size // 2
-        rows = rng.integers(len(block["y"]), size=num_stored)
-        draws = rng.integers(block["z"].shape[1], size=num_stored)
+        rows = rng.integers(len(block["y"]), size=batch_size)
         sizes = {"num_obs": block["y"].shape[1]}
         if self.num_reps is not None and "replicate_mask" not in block:
             sizes["num_reps"] = block["y"].shape[2]
-        fresh = self.model.simulate(batch_size - num_stored, rng=rng, **sizes)
-        order = rng.permutation(batch_size)
-        return {
-            name: np.concatenate(
-                [block[name][rows] if name in KEYS else block[name][rows, draws], values]
-            )[order]
-            for name, values in fresh.items()
+        others = {name: block[name][rows] for name in KEYS if name in block}
+        num_draws = block["log_joint"].shape[1]
+        chosen = rng.permuted(np.tile(np.arange(num_draws), (batch_size, 1)), axis=1)
+        chosen = chosen[:, : -(-num_draws // 2)]
+        log_joint = np.take_along_axis(block["log_joint"][rows], chosen, axis=1)
+        others |= {
+            "draws": np.take_along_axis(block["draws"][rows], chosen[..., None], axis=1),
+            "log_joint": _centered(log_joint),
         }
+        return self.model.simulate(batch_size, rng=rng, **sizes) | {"others": others}
 
-    def gap(self, workflow) -> np.ndarray:
-        r"""How far a network is from exact on each of the heterogeneous data sets, in nats, (B,).
+    def inconsistency(self, workflow) -> np.ndarray:
+        """How much log p(u, y) - log q(u | y) of a network varies over the draws, in nats, (B,).
 
-        :math:`\log p(u \mid y) - \log q(u \mid y)`, averaged over the draws of the posterior. What
-        a network was trained on is no fair judge of it: take data with another seed.
+        Zero where it is exact. What a network was trained on is no fair judge of it: take data with
+        another seed.
 
         Parameters
         ----------
         workflow : MixtureWorkflow
             Of the same model.
         """
-        gaps = []
+        found = []
         for block in self.blocks:
             data = {name: block[name] for name in KEYS if name in block}
-            draws = {name: block[name] for name in self.model.parameter_names}
-            u = self.model.unconstrain(draws, data)
-            ratio = block["log_density"] - workflow.log_prob_unconstrained(data, u)
-            gaps.append(ratio.mean(axis=1))
-        return np.concatenate(gaps)
+            log_q = workflow.log_prob_unconstrained(data, np.asarray(block["draws"]))
+            ratio = _centered(block["log_joint"] - log_q)
+            found.append(keras.ops.convert_to_numpy(inconsistency(ratio)))
+        return np.concatenate(found)
+
+
+def _centered(values: np.ndarray) -> np.ndarray:
+    """Numbers, (B, L), less a constant for each row, before single precision cuts them off."""
+    return (values - np.median(values, axis=1, keepdims=True)).astype("float32")

@@ -10,6 +10,7 @@ import itertools
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, wait
 from pathlib import Path
+from uuid import uuid4
 
 import bayesflow as bf
 import keras
@@ -17,6 +18,7 @@ import numpy as np
 from bayesflow.datasets.helpers import apply_augmentations
 
 from ..jobs import Here, as_executor, portable, result_of
+from ..models.data import KEYS
 from ..structures.recursions import on_gpu
 from .padding import RATIO, RATIO_ON_GPU, pad_to_few_sizes
 
@@ -96,7 +98,8 @@ class SeededDataset(bf.datasets.OnlineDataset):
             block = self._next_block(key)
             self.block = (key, block)
         start = item % BLOCK * self.batch_size
-        return {name: value[start : start + self.batch_size] for name, value in block.items()}
+        rows = slice(start, start + self.batch_size)
+        return keras.tree.map_structure(lambda values: values[rows], block)
 
     def _next_block(self, key: tuple) -> dict:
         """The block of this key, while an executor, if there is one, simulates those after it."""
@@ -131,29 +134,44 @@ class SeededDataset(bf.datasets.OnlineDataset):
 def simulate_block(model, size, adapter, augmentations, ratio, folder, key: tuple) -> dict:
     """A block of adapted batches, one after the other; with a folder, files that hold it.
 
-    With a ratio they are padded; see `pad_to_few_sizes`.
+    With a ratio they are padded; see `pad_to_few_sizes`. What the model simulates as ``"others"``,
+    data sets without parameters of their own, keeps this name.
 
     On one machine files are several times faster than a pipe between processes.
     """
     block = model.simulate(size, rng=np.random.default_rng(key))
+    others = block.pop("others", None)
     block = apply_augmentations(block, augmentations)
-    block = adapter(pad_to_few_sizes(block, model, ratio) if ratio else block)
+    block = _adapt(block, model, adapter, ratio)
+    if others is not None:
+        data = {name: others.pop(name) for name in KEYS if name in others}
+        block["others"] = _adapt(data, model, adapter, ratio, strict=False) | others
     if folder is None:
         return block
-    paths = {name: Path(folder, f"{'-'.join(map(str, key))}-{name}.npy") for name in block}
-    for name, path in paths.items():
-        np.save(path, block[name])
-    return paths
+    return keras.tree.map_structure(functools.partial(_save, folder), block)
 
 
-def load_block(block: dict) -> dict[str, np.ndarray]:
+def _adapt(data: dict, model, adapter, ratio: float | None, **options) -> dict:
+    return adapter(pad_to_few_sizes(data, model, ratio) if ratio else data, **options)
+
+
+def _save(folder: str, values: np.ndarray) -> Path:
+    path = Path(folder, f"{uuid4().hex}.npy")
+    np.save(path, values)
+    return path
+
+
+def load_block(block: dict) -> dict:
     """What `simulate_block` returned, whose files are deleted."""
-    if not isinstance(next(iter(block.values())), Path):
-        return block
-    arrays = {name: np.load(path) for name, path in block.items()}
-    for path in block.values():
-        path.unlink()
-    return arrays
+    return keras.tree.map_structure(_load, block)
+
+
+def _load(values):
+    if not isinstance(values, Path):
+        return values
+    array = np.load(values)
+    values.unlink()
+    return array
 
 
 class EpochCounter(keras.callbacks.Callback):

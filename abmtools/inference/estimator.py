@@ -22,6 +22,7 @@ from bayesflow.utils.serialization import deserialize, serialize
 
 from .adapter import make_adapter
 from .compilation import compiled
+from .consistency import inconsistency
 
 __all__ = ["MixtureEstimator"]
 
@@ -139,9 +140,16 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         indicators,
         summary_mask=None,
         bounds=None,
+        others=None,
         stage: str = "training",
     ) -> dict:
         """The loss and its two parts for an adapted batch.
+
+        Parameters
+        ----------
+        others : dict of str to tensor, optional
+            Data sets without parameters of their own, see `inconsistency`; it is a part of the loss
+            then.
 
         Returns
         -------
@@ -160,11 +168,26 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
             self.loss_trackers, (metrics["loss"], per_observation), strict=False
         ):
             tracker.update_state(value)
+        loss = metrics["loss"] + per_dataset
+        if others is not None:
+            loss = loss + keras.ops.mean(self.inconsistency(others))
         return {
-            "loss": metrics["loss"] + per_dataset,
+            "loss": loss,
             "posterior_loss": metrics["loss"],
             "membership_loss": per_observation,
         }
+
+    def inconsistency(self, adapted: dict):
+        """How much log p(u, y) - log q(u | y) varies over the draws u of each data set, (B,).
+
+        Parameters
+        ----------
+        adapted : dict of str to tensor
+            Data, with ``"draws"`` u, (B, L, D), and ``"log_joint"``, (B, L), log p(u, y) there.
+        """
+        mask = adapted.get("summary_mask")
+        summary = self.summary_network(adapted["summary_variables"], mask=mask, training=False)
+        return inconsistency(adapted["log_joint"] - self._log_density(summary, adapted["draws"]))
 
     def membership_loss(self, u, observations, z, mask, bounds=None, *, stage: str):
         """-log q(z | y, theta), per data set and per observation.
@@ -336,9 +359,13 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
 
     @compiled
     def _log_prob(self, summary, u):
-        """log q(u | y) from summaries, (B, P)."""
+        """log q(u | y) from summaries, (B, P), at numbers u, (B, S, D)."""
+        return self._log_density(summary, keras.ops.convert_to_tensor(u))
+
+    def _log_density(self, summary, u):
+        """The same of tensors, also in training."""
         u, log_det = self.standardizer.maybe_standardize(
-            keras.ops.convert_to_tensor(u), key="inference_variables", log_det_jac=True
+            u, key="inference_variables", log_det_jac=True
         )
         summary = keras.ops.repeat(summary[:, None], u.shape[1], axis=1)
         return self.inference_network.log_prob(u, conditions=summary) + log_det

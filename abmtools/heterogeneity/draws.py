@@ -1,4 +1,4 @@
-"""Labels: parameters and indicators that belong to data which no parameters have made."""
+"""Draws for heterogeneous data sets, where a network and the exact posterior have mass."""
 
 import functools
 from collections.abc import Callable
@@ -7,8 +7,7 @@ import keras
 import numpy as np
 
 from ..diagnostics.draws import require_workflow
-from ..diagnostics.importance_sampling import MIN_SAMPLES, log_ratio, weigh
-from ..diagnostics.proposals import fit_student, temper
+from ..diagnostics.importance_sampling import MIN_SAMPLES, log_ratio
 from ..inference.padding import pad_to_few_sizes
 from ..inference.simulation import make_blocks
 from ..jobs import run_jobs
@@ -19,9 +18,7 @@ from .simulation import simulate_heterogeneous
 
 __all__ = ["heterogeneous_data"]
 
-THRESHOLD = 0.7  # of Pareto k, below which weights are trusted
-NUM_ADAPTED = 3  # proposals after the network's own
-DEGREES = 7  # of freedom of these
+OWN = 5  # one in so many blocks is the model's own data
 DRAWS_AT_ONCE = 20_000  # parameter draws at a time: their flow activations stay in cache
 
 
@@ -31,29 +28,34 @@ def heterogeneous_data(
     *,
     seed: int,
     block_size: int = 512,
-    num_samples: int = 500,
-    num_draws: int = 8,
+    num_samples: int = 128,
+    num_draws: int = 24,
     strays: Callable | None = None,
     executor=None,
     retries: int = 2,
     progress: bool = False,
 ) -> HeterogeneousData:
-    """Simulate heterogeneous data sets, and draw from the posterior of each.
+    r"""Simulate heterogeneous data sets, and parameters at which the likelihood is known.
+
+    Every fifth block of them is the model's own data.
+
+    These are the network's draws, resampled by the square roots of their importance weights: half
+    way from the network to the posterior, draws of :math:`\propto \sqrt{q(u \mid y) p(u, y)}`.
 
     Parameters
     ----------
     workflow : MixtureWorkflow
         Trained, of a model with a likelihood.
     num_datasets : int
-        Some of them will be left out. Training comes back to each of them again and again, with
-        other draws; tens of thousands are enough for a long training.
+        Training comes back to each of them again and again, with other draws; tens of thousands
+        are enough for a long training.
     seed : int
     block_size : int
         Data sets that share N and R.
     num_samples : int
         The network's draws for each data set.
     num_draws : int
-        Draws of the posterior to keep of them.
+        Draws to keep of them; each step of a training sees half.
     strays : callable, optional
         As of `simulate_heterogeneous`; with an executor of processes a function that they can find.
     executor : concurrent.futures.Executor or distributed.Client, optional
@@ -66,6 +68,7 @@ def heterogeneous_data(
     Returns
     -------
     HeterogeneousData
+        Without the data sets for which fewer than half of the network's draws are possible.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def heterogeneous_data(
     blocks = make_blocks(num_datasets, block_size)
     for name, value, least in [
         ("num_samples", num_samples, MIN_SAMPLES),
-        ("num_draws", num_draws, 1),
+        ("num_draws", num_draws, 4),
     ]:
         if not (isinstance(value, int | np.integer) and value >= least):
             raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}.")
@@ -99,44 +102,38 @@ def heterogeneous_data(
     make = functools.partial(_make_block, workflow, seed, num_samples, num_draws, strays)
     jobs = {"executor": executor, "retries": retries, "progress": progress}
     blocks = run_jobs(make, blocks, **jobs, what="heterogeneous data")
-    blocks = [block for block in blocks if block is not None]
+    blocks = [block for block in blocks if len(block["y"])]
     kept = sum(len(block["y"]) for block in blocks)
     if not kept:
         raise ValueError(
-            f"workflow: importance weights of all {num_datasets} data sets have Pareto k above "
-            f"{THRESHOLD}; train it first."
+            f"workflow: most of its draws are impossible for each of the {num_datasets} data sets; "
+            "train it first."
         )
     return HeterogeneousData(workflow.model, blocks, num_rejected=num_datasets - kept)
 
 
 def _make_block(
     workflow, seed: int, num_samples: int, num_draws: int, strays, block: tuple[int, int]
-) -> dict | None:
-    """Heterogeneous data sets with draws of their posteriors, as many of a block as are trusted."""
+) -> dict:
+    """Heterogeneous data sets with draws, those of a block for which there are some."""
     number, size = block
     model, rng = workflow.model, np.random.default_rng((seed, number))
-    data = simulate_heterogeneous(model, size, rng=rng, strays=strays)
+    spread = {"spread": 0.0} if number % OWN == OWN - 1 else {}
+    data = simulate_heterogeneous(model, size, rng=rng, strays=strays, **spread)
     compiles = keras.backend.backend() == "jax"  # anew for each size
     padded = pad_to_few_sizes(data, model) if compiles else data
     rows = max(1, DRAWS_AT_ONCE // num_samples)
     parts = []
     for start in range(0, size, rows):
         part = {name: x[start : start + rows] for name, x in padded.items()}
-        trusted, drawn = _draw(workflow, part, num_samples, num_draws, rng)
+        kept, drawn = _draw(workflow, part, num_samples, num_draws, rng)
         own = {name: x[start : start + rows] for name, x in data.items()}
-        parts.append({name: x[trusted] for name, x in (own | drawn).items()})
-    block = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    u = block.pop("u")
-    if not len(u):
-        return None
-    parameters = model.constrain(u, block)
-    data = {name: block[name] for name in data}
-    scores = model.emission_scores(data, parameters)
-    return block | parameters | {"z": model.structure.draw(scores, parameters, rng=rng)}
+        parts.append({name: x[kept] for name, x in (own | drawn).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _draw(workflow, data: dict, num_samples: int, num_draws: int, rng) -> tuple[np.ndarray, dict]:
-    """Whether to trust the weights of each data set, (B,); draws u, (B, L, D), and log p(u | y)."""
+    """Which data sets to keep, (B,); draws (B, L, D) and their log p(u, y), (B, L)."""
     model, data = workflow.model, workflow.model.check_data(data)
     state = keras.random.SeedGenerator(int(rng.integers(2**31)))
     u = workflow.estimator.sample_unconstrained(data, num_samples, seed=state, strict=False)
@@ -144,32 +141,11 @@ def _draw(workflow, data: dict, num_samples: int, num_draws: int, rng) -> tuple[
     u = np.where(known[:, None, None], u, 0.0).astype("float64")
     log_q = workflow.log_prob_unconstrained(data, u)
     ratio = log_ratio(model, data, u, log_q)
-    possible = known & np.isfinite(ratio).any(axis=1)
-    ratio[~possible] = 0.0
-    trusted = possible & (weigh(ratio).pareto_k < THRESHOLD)
-    for _ in range(NUM_ADAPTED):
-        enough = np.isfinite(ratio).sum(axis=1) >= MIN_SAMPLES
-        rows = np.flatnonzero(possible & enough & ~trusted)
-        if not rows.size:
-            break
-        u[rows], log_q[rows] = _propose(rng, u[rows], ratio[rows])
-        own = {name: values[rows] for name, values in data.items()}
-        ratio[rows] = log_ratio(model, own, u[rows], log_q[rows])
-        trusted[rows] = weigh(ratio[rows]).pareto_k < THRESHOLD
-    weights = weigh(ratio)
-    chosen = draw_systematic(rng, np.exp(weights.log_weights), num_draws)
-    log_density = ratio + log_q - weights.log_evidence[:, None]
-    return trusted, {
-        "u": np.take_along_axis(u, chosen[..., None], axis=1),
-        "log_density": np.take_along_axis(log_density, chosen, axis=1),
+    kept = known & (np.isfinite(ratio).sum(axis=1) >= num_samples / 2)
+    ratio[~kept] = 0.0
+    weights = np.exp(0.5 * (ratio - ratio.max(axis=1, keepdims=True)))
+    chosen = draw_systematic(rng, weights / weights.sum(axis=1, keepdims=True), num_draws)
+    return kept, {
+        "draws": np.take_along_axis(u, chosen[..., None], axis=1).astype("float32"),
+        "log_joint": np.take_along_axis(ratio + log_q, chosen, axis=1),
     }
-
-
-def _propose(rng, u: np.ndarray, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Draws, (B, S, D), and their log density, (B, S), from draws u with log ratios, (B, S)."""
-    students = [
-        fit_student(draws, degrees=DEGREES, log_weights=temper(row))
-        for draws, row in zip(u, ratio, strict=True)
-    ]
-    draws = np.reshape([x.rvs(u.shape[1], random_state=rng) for x in students], u.shape)
-    return draws, np.stack([x.logpdf(own) for x, own in zip(students, draws, strict=True)])
