@@ -213,7 +213,7 @@ def test_shortened_training_has_so_many_times_fewer_steps():
             assert abs(steps - expected) <= max(1, 0.25 * expected)
             assert min(fewer.values()) >= 1
     second = train.shorten(train.BUDGETS["evidence_hmm"], 12)["heterogeneous"][0]
-    assert (second["epochs"], second["num_datasets"]) == (3, 5120)
+    assert (second["epochs"], second["num_datasets"]) == (3, 6016)
 
 
 def test_profile_gpu_checks_the_gpu_trains_everything_then_builds_the_book():

@@ -31,7 +31,7 @@ class HeterogeneousData:
         (B, L, D), parameters on the unconstrained scale; ``"log_joint"``, (B, L), log p(u, y) at
         these, up to a constant.
     num_rejected : int
-        Data sets that were left out, because nearly all draws were impossible.
+        Data sets that were left out, because most of the network's draws were impossible.
     folder : pathlib.Path or None
         Where `load` found them; other processes read them there, too.
     """

@@ -37,10 +37,9 @@ def heterogeneous_data(
 ) -> HeterogeneousData:
     r"""Simulate heterogeneous data sets, and parameters at which the likelihood is known.
 
-    Every fifth block of them is the model's own data.
-
-    These are the network's draws, resampled by the square roots of their importance weights: half
-    way from the network to the posterior, draws of :math:`\propto \sqrt{q(u \mid y) p(u, y)}`.
+    The parameters are the network's draws, resampled by the square roots of their importance
+    weights: half way from the network to the posterior, draws of
+    :math:`\propto \sqrt{q(u \mid y) \, p(u, y)}`. Every fifth block is the model's own data.
 
     Parameters
     ----------
