@@ -71,14 +71,15 @@ def test_sources_take_turns_or_follow_each_other():
     assert changes.max() > 0.4
 
 
-def test_half_of_the_data_sets_have_a_few_strays():
+def test_most_data_sets_have_a_few_strays():
     """With hardly any spread, these are the observations that are far from the two means."""
     model = make_transparent_model(num_obs=400)
     y = simulate_heterogeneous(model, 300, rng=np.random.default_rng(2), spread=1e-6)["y"].round(3)
     counts = [np.sort(np.unique(row, return_counts=True)[1]) for row in y]
     share = np.array([1 - count[-2:].sum() / 400 for count in counts])
     assert share.max() < 0.15  # of a probability of at most 0.1
-    assert abs(np.mean(share < 0.002) - 0.51) < 0.09
+    assert abs(np.mean(share == 0) - 0.26) < 0.08
+    assert abs(np.mean(share < 0.01) - 0.46) < 0.09
     assert abs(share.mean() - 0.025) < 0.005
 
 
@@ -92,7 +93,7 @@ def test_half_of_the_strays_are_what_the_user_makes_of_the_data():
     y = simulate_heterogeneous(model, 400, rng=np.random.default_rng(2), strays=negative)["y"]
     share = (y == -100).mean(axis=1)
     assert share.max() < 0.15
-    assert abs(np.mean(share > 0) - 0.25) < 0.06
+    assert abs(np.mean(share > 0) - 0.37) < 0.07
     assert abs(share.mean() - 0.0125) < 0.004
     assert seen[0]["y"].shape == y.shape
     assert seen[0]["y"].min() > -10
@@ -120,14 +121,14 @@ def test_strays_of_another_shape_are_refused():
         )
 
 
-def test_lapses_are_slower_than_the_fastest_response_and_a_coin_decides():
+def test_lapses_come_at_any_time_and_a_coin_decides():
     model, rng = abm.EvidenceAccumulationHMM(), np.random.default_rng(1)
     data = model.simulate(20, rng=rng, num_obs=500)
     made = model.lapses(data, rng=rng)
     model.check_data({"y": made})
     times, own = made[..., 0], data["y"][..., 0]
-    position = np.log(times / own.min(axis=1, keepdims=True))
-    position /= np.log(2 * own.max(axis=1) / own.min(axis=1))[:, None]
+    position = np.log(2 * times / own.min(axis=1, keepdims=True))
+    position /= np.log(4 * own.max(axis=1) / own.min(axis=1))[:, None]
     assert kstest(position.ravel(), "uniform").pvalue > 0.01
     assert abs(made[..., 1].mean() - 0.5) < 0.02
 
@@ -211,16 +212,30 @@ def test_the_draws_are_half_way_to_the_posterior(workflow, data):
         assert np.sqrt(np.mean(error[covered] ** 2)) < 0.12
 
 
-def test_every_fifth_block_is_the_models_own(workflow, monkeypatch):
-    spreads = []
+@pytest.fixture
+def simulated(monkeypatch):
+    """The options of each call that simulates a block."""
+    calls = []
 
     def simulate(*args, **kwargs):
-        spreads.append(kwargs.get("spread"))
+        calls.append(kwargs)
         return simulate_heterogeneous(*args, **kwargs)
 
     monkeypatch.setattr("abmtools.heterogeneity.draws.simulate_heterogeneous", simulate)
+    return calls
+
+
+def test_every_fifth_block_is_the_models_own(workflow, simulated):
     heterogeneous_data(workflow, 12, seed=1, block_size=2)
-    assert spreads == [None, None, None, None, 0.0, None]
+    assert [own.get("spread") for own in simulated] == [None, None, None, None, 0.0, None]
+
+
+def test_the_logarithm_of_sizes_is_uniform(simulated):
+    workflow = abm.load_pretrained("evidence_hmm")
+    heterogeneous_data(workflow, 100, seed=1, block_size=1, num_samples=25, num_draws=4)
+    least, most = workflow.model.num_obs
+    size = np.array([own["num_obs"] for own in simulated])
+    assert kstest(np.log(size / least) / np.log(most / least), "uniform").pvalue > 0.05
 
 
 def test_every_data_set_is_kept_or_counted(data):
@@ -376,17 +391,17 @@ def test_sizes_of_fresh_data_are_those_of_the_stored():
     assert sizes == {(6, *block["y"].shape[1:]) for block in data.blocks}
 
 
-def test_short_data_sets_come_more_often():
-    """In inverse proportion to their size."""
+def test_each_data_set_comes_as_often():
+    """Also where a block has more of them than another."""
     model, rng = abm.EvidenceAccumulationHMM(), np.random.default_rng(5)
     blocks = []
-    for num_obs in (100, 400):
-        simulated = model.simulate(4, rng=rng, num_obs=num_obs)
-        drawn = {"draws": np.zeros((4, 2, 8)), "log_joint": np.zeros((4, 2))}
+    for num_obs, size in [(100, 4), (120, 1)]:
+        simulated = model.simulate(size, rng=rng, num_obs=num_obs)
+        drawn = {"draws": np.zeros((size, 2, 8)), "log_joint": np.zeros((size, 2))}
         blocks.append({"y": simulated["y"]} | drawn)
     data = HeterogeneousData(model, blocks)
-    short = [data.simulate(2, rng=rng)["y"].shape[1] == 100 for _ in range(400)]
-    assert abs(np.mean(short) - 0.8) < 0.06
+    larger = [data.simulate(2, rng=rng)["y"].shape[1] == 100 for _ in range(400)]
+    assert abs(np.mean(larger) - 0.8) < 0.06
 
 
 def test_training_on_a_simulator_of_ones_own(data):

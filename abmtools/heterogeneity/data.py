@@ -134,11 +134,10 @@ class HeterogeneousData:
     def simulate(self, batch_size: int, *, rng: np.random.Generator) -> dict:
         """Data sets of one size, as `MixtureModel.simulate`, and as many heterogeneous ones.
 
-        These are in ``"others"``, with half of their draws, taken at random. Short ones come more
-        often than long ones, so that either take as much of a training's time.
+        These are in ``"others"``, with half of their draws, taken at random.
         """
-        share = 1 / np.array([block["y"].shape[1] for block in self.blocks])
-        block = self.blocks[rng.choice(len(self.blocks), p=share / share.sum())]
+        size = np.array([len(block["y"]) for block in self.blocks])
+        block = self.blocks[rng.choice(len(self.blocks), p=size / size.sum())]
         rows = rng.integers(len(block["y"]), size=batch_size)
         sizes = {"num_obs": block["y"].shape[1]}
         if self.num_reps is not None and "replicate_mask" not in block:

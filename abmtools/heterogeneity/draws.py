@@ -28,7 +28,7 @@ def heterogeneous_data(
     *,
     seed: int,
     block_size: int = 512,
-    num_samples: int = 128,
+    num_samples: int = 64,
     num_draws: int = 24,
     strays: Callable | None = None,
     executor=None,
@@ -39,7 +39,9 @@ def heterogeneous_data(
 
     The parameters are the network's draws, resampled by the square roots of their importance
     weights: half way from the network to the posterior, draws of
-    :math:`\propto \sqrt{q(u \mid y) \, p(u, y)}`. Every fifth block is the model's own data.
+    :math:`\propto \sqrt{q(u \mid y) \, p(u, y)}`. Every fifth block is the model's own data. There
+    are more short data sets than long ones, so that either take as much of a training's time: the
+    logarithm of N is uniform.
 
     Parameters
     ----------
@@ -118,7 +120,9 @@ def _make_block(
     number, size = block
     model, rng = workflow.model, np.random.default_rng((seed, number))
     spread = {"spread": 0.0} if number % OWN == OWN - 1 else {}
-    data = simulate_heterogeneous(model, size, rng=rng, strays=strays, **spread)
+    least, most = model.num_obs
+    num_obs = round(least * (most / least) ** rng.random())
+    data = simulate_heterogeneous(model, size, rng=rng, num_obs=num_obs, strays=strays, **spread)
     compiles = keras.backend.backend() == "jax"  # anew for each size
     padded = pad_to_few_sizes(data, model) if compiles else data
     rows = max(1, DRAWS_AT_ONCE // num_samples)

@@ -24,6 +24,7 @@ def simulate_heterogeneous(
     batch_size: int,
     *,
     rng: np.random.Generator,
+    num_obs: int | None = None,
     spread: float = SPREAD,
     strays: Callable | None = None,
 ) -> dict[str, np.ndarray]:
@@ -34,13 +35,15 @@ def simulate_heterogeneous(
     model : MixtureModel
     batch_size : int
     rng : numpy.random.Generator
+    num_obs : int, optional
+        Drawn from the model's range if not given.
     spread : float
         Largest spread s, relative to the prior's. With a spread of zero the data are the model's
         own.
     strays : callable, optional
         ``strays(data, rng=rng)`` makes what each observation of simulated data could have been
-        instead, had it strayed, (B, N, ...). The strays of half the data sets that have some are
-        then of this kind. `EvidenceAccumulationHMM.lapses` is such a function.
+        instead, had it strayed, (B, N, ...). The strays of half the data sets are then of this
+        kind. `EvidenceAccumulationHMM.lapses` is such a function.
 
     Returns
     -------
@@ -50,8 +53,8 @@ def simulate_heterogeneous(
     Raises
     ------
     ValueError
-        If the spread is not a number from zero on, strays have another shape than the
-        observations, or the model's emission masks some itself.
+        If num_obs is no positive integer, the spread no number from zero on, strays have another
+        shape than the observations, or the model's emission masks some itself.
 
     Examples
     --------
@@ -64,11 +67,12 @@ def simulate_heterogeneous(
     if not (np.isfinite(spread) and spread >= 0):
         raise ValueError(f"spread: expected a number from zero on, got {spread}.")
     theta = model.prior(rng, batch_size)
-    base = model.simulate_data(theta, rng=rng)
+    base = model.simulate_data(theta, rng=rng, num_obs=num_obs)
     replicates = () if model.num_reps is None else (base["y"].shape[2],)
     size = rng.uniform(0, spread, batch_size)
     size = {name: np.where(rng.random(batch_size) < VARIES, size, 0.0) for name in theta}
-    share = rng.uniform(-STRAYS, STRAYS, batch_size) if spread else np.zeros(batch_size)
+    # Often a few, each of which counts for more than one among many.
+    share = STRAYS * rng.random(batch_size) ** 3 if spread else np.zeros(batch_size)
     num_sources = rng.integers(2, MOST_SOURCES + 1)
     chosen = _choose_sources(rng, num_sources, base["z"].shape)
     near, far = np.stack([base["y"]] * NUM_CANDIDATES), base["y"].copy()

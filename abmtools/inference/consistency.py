@@ -20,6 +20,11 @@ Draws far out in a tail of one of the two would be all of a variance. Here the m
 
 of the log ratios :math:`r_l = \log p(u_l, y) - \log q(u_l \mid y)` around their center c.
 
+The loss of simulated parameters, :math:`-\log q(u \mid y)`, has one u for each y, which is anywhere
+in the posterior. So its gradient, also where q is exact, is mostly noise, and far larger. An
+optimizer that has both losses to go by, above all one that scales its steps, sees little else,
+unless this loss has the larger weight.
+
 References
 ----------
 Mishra, A., Habermann, D., Schmitt, M., Radev, S. T., & Bürkner, P.-C. (2025). Robust amortized

@@ -144,8 +144,9 @@ class SpeededDecisionHMM(MixtureModel):
     def lapses(self, data, *, rng: np.random.Generator) -> np.ndarray:
         """What trials could have been on which nobody decided, for `heterogeneous_data`.
 
-        Their times are log-uniform, from the fastest response to twice the slowest one of the data
-        set; their responses are a coin's.
+        Their times are log-uniform, from half the fastest response to twice the slowest one of the
+        data set; their responses are a coin's. One that came too early bounds the non-decision
+        time.
 
         Parameters
         ----------
@@ -158,7 +159,7 @@ class SpeededDecisionHMM(MixtureModel):
         array, shape (B, T, 2)
         """
         times = data["y"][..., 0]
-        low, high = times.min(axis=1, keepdims=True), 2 * times.max(axis=1, keepdims=True)
+        low, high = times.min(axis=1, keepdims=True) / 2, 2 * times.max(axis=1, keepdims=True)
         lapsed = np.exp(rng.uniform(np.log(low), np.log(high), times.shape))
         return np.stack([lapsed, rng.random(times.shape) < 0.5], axis=-1)
 
