@@ -73,6 +73,7 @@ BUDGETS = {
         "heterogeneous": [
             {"num_datasets": 72192, "learning_rate": 2e-3, "epochs": 36, "batch_size": 32},
             {"num_datasets": 72192, "learning_rate": 5e-4, "epochs": 13, "batch_size": 32},
+            {"num_datasets": 204800, "learning_rate": 7e-4, "epochs": 17, "batch_size": 32},
         ],
     },
     "gaussian_mixture": {
