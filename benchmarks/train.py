@@ -74,6 +74,13 @@ BUDGETS = {
             {"num_datasets": 72192, "learning_rate": 2e-3, "epochs": 36, "batch_size": 32},
             {"num_datasets": 72192, "learning_rate": 5e-4, "epochs": 13, "batch_size": 32},
             {"num_datasets": 204800, "learning_rate": 7e-4, "epochs": 17, "batch_size": 32},
+            {
+                "num_datasets": 98304,
+                "learning_rate": 5e-4,
+                "epochs": 7,
+                "num_batches_per_epoch": 1750,
+                "batch_size": 32,
+            },
         ],
     },
     "gaussian_mixture": {
@@ -417,9 +424,9 @@ def shorten(budget: dict, factor: float) -> dict:
         "num_batches_per_epoch": max(1, round(share * budget["num_batches_per_epoch"])),
     }
     if "heterogeneous" in budget:
-        shortened = ("epochs", "num_datasets")
+        shares = {"epochs": 1 / factor, "num_datasets": 1 / factor, "num_batches_per_epoch": share}
         budget["heterogeneous"] = [
-            own | {name: max(1, round(own[name] / factor)) for name in shortened}
+            own | {name: max(1, round(x * own[name])) for name, x in shares.items() if name in own}
             for own in budget["heterogeneous"]
         ]
     return budget

@@ -214,6 +214,8 @@ def test_shortened_training_has_so_many_times_fewer_steps():
             assert min(fewer.values()) >= 1
     second = train.shorten(train.BUDGETS["evidence_hmm"], 12)["heterogeneous"][0]
     assert (second["epochs"], second["num_datasets"]) == (3, 6016)
+    last = train.shorten(train.BUDGETS["evidence_hmm"], 450)["heterogeneous"][-1]
+    assert (last["epochs"], last["num_batches_per_epoch"]) == (1, 175)
 
 
 def test_profile_gpu_checks_the_gpu_trains_everything_then_builds_the_book():
