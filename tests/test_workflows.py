@@ -396,11 +396,14 @@ def test_empty_variable_is_no_folder(monkeypatch):
     assert (weights_folder(NAME) / "card.json").is_file()
 
 
-def test_pages_run_again_with_other_weights(tmp_path):
-    weights = tmp_path / NAME / "weights.npz"
-    weights.parent.mkdir()
+@pytest.mark.parametrize("variable", ["ABMTOOLS_WEIGHTS", "ABMTOOLS_DATA"])
+def test_pages_run_again_with_other_weights_or_data(tmp_path, monkeypatch, variable):
+    monkeypatch.delenv("ABMTOOLS_DATA", raising=False)
+    file = tmp_path / "folder" / "file.npz"
+    file.parent.mkdir()
     hashes = [package_cache.package_hash(ROOT)]
+    monkeypatch.setenv(variable, str(tmp_path))
     for content in ("one", "two"):
-        weights.write_text(content)
-        hashes.append(package_cache.package_hash(ROOT, str(tmp_path)))
+        file.write_text(content)
+        hashes.append(package_cache.package_hash(ROOT))
     assert len(set(hashes)) == 3

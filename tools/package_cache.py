@@ -2,15 +2,18 @@
 
 jupyter-cache recognises a notebook by its code cells alone, so it would go on showing outputs that
 an older abmtools computed. Here the cache folder is named after a hash of the package, and of the
-trained networks in the folder ABMTOOLS_WEIGHTS where that is set. When one of them changes, the
-name changes; Sphinx sees a changed setting and reads every page again, and every page runs again
-because its new cache is empty. Folders of older versions are deleted.
+trained networks and the data in the folders ABMTOOLS_WEIGHTS and ABMTOOLS_DATA where these are set.
+When one of them changes, the name changes; Sphinx sees a changed setting and reads every page
+again, and every page runs again because its new cache is empty. Folders of older versions are
+deleted.
 """
 
 import hashlib
 import os
 import shutil
 from pathlib import Path
+
+FOLDERS = ("ABMTOOLS_WEIGHTS", "ABMTOOLS_DATA")  # variables that name one
 
 
 def package_files(root: Path) -> list[Path]:
@@ -21,13 +24,14 @@ def package_files(root: Path) -> list[Path]:
     return sorted(found)
 
 
-def package_hash(root: Path, weights: str | None = None) -> str:
-    """Hash of the names and contents of the package's files, and of weights from elsewhere."""
+def package_hash(root: Path) -> str:
+    """Hash of the names and contents of the package's files, and of weights and data elsewhere."""
     named = {path.relative_to(root).as_posix(): path for path in package_files(root)}
-    if weights:
-        folder = Path(weights)
-        found = sorted(path for path in folder.rglob("*") if path.is_file())
-        named |= {f"ABMTOOLS_WEIGHTS/{path.relative_to(folder).as_posix()}": path for path in found}
+    for variable in FOLDERS:
+        if os.environ.get(variable):
+            folder = Path(os.environ[variable])
+            found = sorted(path for path in folder.rglob("*") if path.is_file())
+            named |= {f"{variable}/{path.relative_to(folder).as_posix()}": path for path in found}
     digest = hashlib.sha256()
     for name, path in named.items():
         digest.update(name.encode() + b"\0")
@@ -38,7 +42,7 @@ def package_hash(root: Path, weights: str | None = None) -> str:
 def choose_cache(app, config) -> None:
     """Point MyST-NB at the cache of this version of the package and delete the others."""
     caches = Path(app.outdir).parent / ".jupyter_cache"
-    cache = caches / package_hash(Path(app.srcdir), os.environ.get("ABMTOOLS_WEIGHTS"))
+    cache = caches / package_hash(Path(app.srcdir))
     config.nb_execution_cache_path = str(cache)
     for old in caches.glob("*"):
         if old.name != cache.name:
