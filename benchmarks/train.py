@@ -54,7 +54,7 @@ from abmtools.jobs import num_cores
 from abmtools.structures.recursions import on_gpu
 
 TRAINING = "training.json"  # beside the weights, until there is a card
-NUM_FRESH = 1024  # heterogeneous data sets that measure what a round gained
+NUM_FRESH = 1024  # heterogeneous data sets, 32 of a size, that measure what a round gained
 
 BUDGETS = {
     "component_count": {
@@ -194,7 +194,7 @@ def train_again(
             simulate_heterogeneous_data(workflow, budget["num_datasets"], seed, pool).save(stored)
         data = HeterogeneousData.load(stored, workflow.model)
         seconds = time.perf_counter() - start
-        fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, seed + 1, pool)
+        fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, seed + 1, pool, block_size=32)
     values = {"before": fresh.inconsistency(workflow)}
     options = {"executor": executor, "simulator": data}
     seconds += fit(workflow, folder, label, budget, finished, **options)
@@ -235,7 +235,7 @@ def torch_processes():
         yield pool
 
 
-def simulate_heterogeneous_data(workflow, num_datasets: int, seed: int, executor):
+def simulate_heterogeneous_data(workflow, num_datasets: int, seed: int, executor, **options):
     """Data that do not follow the workflow's model; for the log, a line that describes them."""
     data = abmtools.heterogeneous_data(
         workflow,
@@ -244,6 +244,7 @@ def simulate_heterogeneous_data(workflow, num_datasets: int, seed: int, executor
         strays=getattr(workflow.model, "lapses", None),
         executor=executor,
         progress=True,
+        **options,
     )
     print(data, flush=True)
     return data
