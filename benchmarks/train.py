@@ -81,13 +81,6 @@ BUDGETS = {
                 "num_batches_per_epoch": 1750,
                 "batch_size": 32,
             },
-            {
-                "num_datasets": 98304,
-                "learning_rate": 6e-4,
-                "epochs": 18,
-                "num_batches_per_epoch": 1000,
-                "batch_size": 32,
-            },
         ],
     },
     "gaussian_mixture": {

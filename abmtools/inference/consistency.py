@@ -20,13 +20,6 @@ Draws far out in a tail of one of the two would be all of a variance. Here the m
 
 of the log ratios :math:`r_l = \log p(u_l, y) - \log q(u_l \mid y)` around their center c.
 
-In the same way a few data sets for which q is far off would be all of a mean over data sets. So the
-loss of a batch is the mean of a concave function of each data set's inconsistency x,
-
-.. math:: 2 h \log(1 + x / h) , \qquad h = 0.2 ,
-
-whose slope is 2 where q is nearly exact, 1 at x = h, and small far beyond.
-
 The loss of simulated parameters, :math:`-\log q(u \mid y)`, has one u for each y, which is anywhere
 in the posterior. So its gradient, also where q is exact, is mostly noise, and far larger. An
 optimizer that has both losses to go by, above all one that scales its steps, sees little else,
@@ -46,9 +39,7 @@ International Conference on Machine Learning.
 
 import keras
 
-__all__ = ["consistency_loss", "inconsistency"]
-
-HALF_SLOPE = 0.2  # nats, at which a data set counts half as much as where q is nearly exact
+__all__ = ["inconsistency"]
 
 
 def inconsistency(log_ratio):
@@ -74,23 +65,6 @@ def inconsistency(log_ratio):
     return keras.ops.mean(
         keras.ops.where(size <= 1, 0.5 * keras.ops.square(around), size - 0.5), axis=-1
     )
-
-
-def consistency_loss(values):
-    """Mean over data sets of a concave function of their inconsistency, (B,), in nats.
-
-    Parameters
-    ----------
-    values : tensor or array, shape (B,)
-
-    Examples
-    --------
-    >>> from abmtools.inference.consistency import consistency_loss
-    >>> [round(float(consistency_loss([x])), 2) for x in (0.0, 0.01, 1.0, 100.0)]
-    [0.0, 0.02, 0.72, 2.49]
-    """
-    values = keras.ops.convert_to_tensor(values)
-    return 2 * HALF_SLOPE * keras.ops.mean(keras.ops.log1p(values / HALF_SLOPE))
 
 
 def _constant(x):

@@ -22,12 +22,12 @@ from bayesflow.utils.serialization import deserialize, serialize
 
 from .adapter import make_adapter
 from .compilation import compiled
-from .consistency import consistency_loss, inconsistency
+from .consistency import inconsistency
 
 __all__ = ["MixtureEstimator"]
 
 NETWORKS = ("summary_network", "inference_network", "emission_scorer", "sequence_classifier")
-OTHERS = 10  # weight of the consistency loss, lest noisier gradients of the others drown its own
+OTHERS = 10  # weight of an inconsistency, lest noisier gradients of the other losses drown its own
 FAR = 20  # prior standard deviations
 REDRAWN = 64  # draws at a time to replace some of a data set
 MAX_REDRAWS = 50
@@ -149,8 +149,8 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         Parameters
         ----------
         others : dict of str to tensor, optional
-            Data sets without parameters of their own, see `inconsistency`; ten times their
-            `consistency_loss` is a part of the loss then.
+            Data sets without parameters of their own, see `inconsistency`; ten times this is a part
+            of the loss then.
 
         Returns
         -------
@@ -171,7 +171,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
             tracker.update_state(value)
         loss = metrics["loss"] + per_dataset
         if others is not None:
-            loss = loss + OTHERS * consistency_loss(self.inconsistency(others))
+            loss = loss + OTHERS * keras.ops.mean(self.inconsistency(others))
         return {
             "loss": loss,
             "posterior_loss": metrics["loss"],
