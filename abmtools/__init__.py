@@ -66,7 +66,11 @@ def __getattr__(name: str):
     """Import the parts that need ArviZ, pandas or Stan when they are first used."""
     if name in {"datasets", "diagnostics", "plots", "stan"}:
         return importlib.import_module(f".{name}", __name__)
-    modules = {"refine": ".refinement", "heterogeneous_data": ".heterogeneity"}
+    modules = {
+        "fit_correction": ".heterogeneity",
+        "heterogeneous_data": ".heterogeneity",
+        "refine": ".refinement",
+    }
     if name in modules:
         return getattr(importlib.import_module(modules[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,7 +25,9 @@ import jax
 import keras
 import numpy as np
 from abmtools import GaussianHMM, GaussianMixture, MixtureWorkflow, load_pretrained
-from abmtools.networks import ChainAssignment, EmissionScorer, SequenceClassifier
+from abmtools.heterogeneity import fit_correction, heterogeneous_data
+from abmtools.networks import ChainAssignment, EmissionScorer, LikelihoodCorrection
+from abmtools.networks import SequenceClassifier
 from abmtools.structures import chain as chain_questions, recursions
 from abmtools.structures.arithmetic import LOGARITHMS
 
@@ -84,6 +86,19 @@ except ValueError as error:
     assert "no path" in str(error)
 else:
     raise AssertionError("an impossible sequence went through")
+
+# A correction by the likelihood.
+corrected = MixtureWorkflow(
+    GaussianHMM(num_obs=(8, 12)),
+    inference_network=small_flow(),
+    correction=LikelihoodCorrection((8,)),
+    seed=1,
+)
+others = heterogeneous_data(corrected, 16, seed=1, block_size=8)
+before = others.inconsistency(corrected)
+losses = fit_correction(corrected, others, epochs=20, batch_size=8)["loss"]
+assert losses[-1] < losses[0]
+assert others.inconsistency(corrected).mean() < before.mean()
 
 free = MixtureWorkflow(
     GaussianHMM(num_obs=(8, 12)),

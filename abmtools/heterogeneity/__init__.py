@@ -25,9 +25,13 @@ differ more than people do on average; and some parameters do not vary at all. A
 bound depends on the data, such as a non-decision time, is
 :math:`(\theta + s \, \theta'_j) / (1 + s)` instead. Then the components get other shapes and their
 observations another order: real ones depend on their neighbours, and before a switch and after it
-they are nearer to the other component (`disturbances`). Half of these data sets have strays
-besides: up to a tenth of the observations, from :math:`\theta'_j` itself, or what else one fears
+they are nearer to the other component (`disturbances`). Most of these data sets have a few strays
+besides, at most a tenth of the observations, from :math:`\theta'_j` itself, or what else one fears
 in one's data.
+
+Networks can go on with their training on such data (`HeterogeneousData` is a simulator for
+`MixtureWorkflow.fit_online`), or stay as they are, and only a correction of the posterior by the
+likelihood is trained (`fit_correction`).
 
 References
 ----------
@@ -38,8 +42,9 @@ Leveraging self-consistency for data-efficient amortized Bayesian inference. Pro
 International Conference on Machine Learning.
 """
 
+from .correction import fit_correction
 from .data import HeterogeneousData
 from .draws import heterogeneous_data
 from .simulation import simulate_heterogeneous
 
-__all__ = ["HeterogeneousData", "heterogeneous_data", "simulate_heterogeneous"]
+__all__ = ["HeterogeneousData", "fit_correction", "heterogeneous_data", "simulate_heterogeneous"]

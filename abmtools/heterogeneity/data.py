@@ -12,7 +12,7 @@ from ..inference.consistency import inconsistency
 from ..models.data import KEYS
 from ..models.description import describe
 
-__all__ = ["HeterogeneousData"]
+__all__ = ["HeterogeneousData", "centered"]
 
 CONTENTS = "contents.json"  # what of the data is no array
 
@@ -149,7 +149,7 @@ class HeterogeneousData:
         log_joint = np.take_along_axis(block["log_joint"][rows], chosen, axis=1)
         others |= {
             "draws": np.take_along_axis(block["draws"][rows], chosen[..., None], axis=1),
-            "log_joint": _centered(log_joint),
+            "log_joint": centered(log_joint),
         }
         return self.model.simulate(batch_size, rng=rng, **sizes) | {"others": others}
 
@@ -168,11 +168,11 @@ class HeterogeneousData:
         for block in self.blocks:
             data = {name: block[name] for name in KEYS if name in block}
             log_q = workflow.log_prob_unconstrained(data, np.asarray(block["draws"]))
-            ratio = _centered(block["log_joint"] - log_q)
+            ratio = centered(block["log_joint"] - log_q)
             found.append(keras.ops.convert_to_numpy(inconsistency(ratio)))
         return np.concatenate(found)
 
 
-def _centered(values: np.ndarray) -> np.ndarray:
+def centered(values: np.ndarray) -> np.ndarray:
     """Numbers, (B, L), less a constant for each row, before single precision cuts them off."""
     return (values - np.median(values, axis=1, keepdims=True)).astype("float32")

@@ -26,7 +26,13 @@ from .consistency import inconsistency
 
 __all__ = ["MixtureEstimator"]
 
-NETWORKS = ("summary_network", "inference_network", "emission_scorer", "sequence_classifier")
+NETWORKS = (
+    "summary_network",
+    "inference_network",
+    "emission_scorer",
+    "sequence_classifier",
+    "correction",
+)
 OTHERS = 10  # weight of an inconsistency, lest noisier gradients of the other losses drown its own
 FAR = 20  # prior standard deviations
 REDRAWN = 64  # draws at a time to replace some of a data set
@@ -66,6 +72,9 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         How many observations of each data set, taken from a random place, the scorer is trained
         on in a step; None for all. For exchangeable observations this is unbiased, and saves most
         of the scorer's cost; a chain is always scored as a whole.
+    correction : LikelihoodCorrection, optional
+        Of q(theta | y), by the likelihood. Training leaves it alone, and draws and densities have
+        it; see `abmtools.heterogeneity.fit_correction`.
     **kwargs
         Passed to ``bayesflow.estimators.BasicEstimator``.
 
@@ -89,6 +98,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         emission_scorer,
         sequence_classifier=None,
         num_scored: int | None = 64,
+        correction=None,
         **kwargs,
     ):
         super().__init__(
@@ -107,6 +117,7 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         if keras.backend.backend() == "jax":  # BayesFlow averages over an epoch elsewhere only
             names = ("posterior_loss", "membership_loss")
             self.loss_trackers = [keras.metrics.Mean(name=name) for name in names]
+        self.correction = correction  # last: the weights of files without one keep their places
 
     def __reduce__(self):
         """Pickle what it is made of: Keras knows neither models nor adapters."""
@@ -131,6 +142,10 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         codes = (*codes[:-1], codes[-1] - self.model.num_dataset_features)
         classifier = self.sequence_classifier or self.emission_scorer
         classifier.build(codes, (codes[0], 1, constrained + self.model.num_unconstrained))
+        if self.correction is not None:
+            summary = self.summary_network.compute_output_shape(data_shapes["summary_variables"])
+            self.correction.build((None, 2 * self.model.num_unconstrained), summary)
+            self.correction.trainable = False
 
     # --- training --------------------------------------------------------------------------
 
@@ -302,15 +317,15 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         ValueError
             If draws stay there.
         """
-        summary = self._summarize(self.adapter(conditions, strict=False))
-        draws = self._draw_standardized(summary, num_samples, seed)
+        known = self._known(conditions)
+        draws = self._draw_standardized(known, num_samples, seed)
         for _ in range(MAX_REDRAWS):
             far = _is_far(draws)
             affected = np.flatnonzero(far.any(axis=1))
             if not affected.size:
                 break
             padded = np.resize(affected, 1 << (affected.size - 1).bit_length())  # to few sizes
-            again = self._draw_standardized(summary[padded], REDRAWN, seed)
+            again = self._draw_standardized([x[padded] for x in known], REDRAWN, seed)
             for row, fresh in zip(affected, again[: affected.size], strict=True):
                 where, fresh = np.flatnonzero(far[row]), fresh[~_is_far(fresh)]
                 size = min(len(where), len(fresh))
@@ -332,44 +347,126 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
             adapted["summary_variables"], mask=adapted.get("summary_mask"), training=False
         )
 
-    def _draw_standardized(self, summary, num_samples: int, seed) -> np.ndarray:
+    def _known(self, conditions: dict) -> list:
+        """Of checked data all that the flow knows: (B, P) and, corrected, (B, D) twice."""
+        summary = self._summarize(self.adapter(conditions, strict=False))
+        if self.correction is None:
+            return [summary]
+        return [summary, *self._correct(self.probe(conditions, summary), summary)]
+
+    def probe(self, conditions: dict, summary) -> np.ndarray:
+        """Probes of the likelihood, (B, 2D), for checked data with their summaries.
+
+        See `abmtools.networks.likelihood_correction`.
+        """
+        from ..diagnostics.exact import log_posterior  # whose package imports this one
+
+        u, log_q = (keras.ops.convert_to_numpy(x) for x in self._at_points(summary))
+        possible = np.isfinite(u).all(axis=-1) & np.isfinite(log_q)
+        u = np.where(possible[..., None], u, 0.0).astype("float64")
+        with np.errstate(over="ignore", invalid="ignore"):  # a point may be far from everything
+            log_p = log_posterior(self.model, conditions, u)
+            return self.correction.probes(np.where(possible, log_p - log_q, -np.inf))
+
+    @without_gradients
+    def describe(self, conditions: dict, u: np.ndarray) -> dict[str, np.ndarray]:
+        """What a correction is trained on, for checked data and draws u, (B, S, D).
+
+        Returns
+        -------
+        dict
+            ``"summary"``, (B, P), ``"probes"``, (B, 2D), ``"base"``, base variables of u, and
+            ``"log_q"``, log q(u | y) without a correction, (B, S).
+        """
+        summary = self._summarize(self.adapter(conditions, strict=False))
+        base, log_q = self._to_base(summary, u.astype("float32"))
+        found = {"summary": summary, "base": base, "log_q": log_q}
+        found = {name: keras.ops.convert_to_numpy(x) for name, x in found.items()}
+        return found | {"probes": self.probe(conditions, summary)}
+
+    @compiled
+    def _to_base(self, summary, u) -> tuple:
+        """`to_base` of numbers u."""
+        return self.to_base(summary, keras.ops.convert_to_tensor(u))
+
+    @compiled
+    def _at_points(self, summary) -> tuple:
+        """Where the flow takes the points of the base space, (B, 2D + 1, D), and log q there.
+
+        Up to a constant for each data set.
+        """
+        points = keras.ops.convert_to_tensor(self.correction.points(self.model.num_unconstrained))
+        points = keras.ops.repeat(points[None], summary.shape[0], axis=0)
+        draws, log_q = self._from_base(summary, points, density=True)
+        return self._rescale_here(draws), log_q
+
+    @compiled
+    def _correct(self, probes, summary) -> list:
+        """Shift and log scale of the base variable, (B, D) each."""
+        return self.correction(keras.ops.convert_to_tensor(probes), summary)
+
+    def _draw_standardized(self, known: list, num_samples: int, seed) -> np.ndarray:
         seed = self.inference_network.seed_generator if seed is None else seed
         with DRAWING:
-            draws = self._draw(summary, num_samples=num_samples, seed=seed)
+            draws = self._draw(*known, num_samples=num_samples, seed=seed)
         return np.array(keras.ops.convert_to_numpy(draws))
 
     @compiled
-    def _draw(self, summary, *, num_samples: int, seed):
+    def _draw(self, summary, *correction, num_samples: int, seed):
         """Draws from the flow, standardized: (B, S, D)."""
-        return self.sampler.sample(
-            self.inference_network, num_samples=num_samples, conditions=summary, seed=seed
-        )
+        if not correction:
+            return self.sampler.sample(
+                self.inference_network, num_samples=num_samples, conditions=summary, seed=seed
+            )
+        shift, log_scale = (x[:, None] for x in correction)
+        base = self.inference_network.base_distribution
+        base = base.sample((summary.shape[0], num_samples), seed=seed)
+        return self._from_base(summary, shift + keras.ops.exp(log_scale) * base)
+
+    def _from_base(self, summary, base, **kwargs):
+        """Where the flow takes base variables (B, S, D)."""
+        summary = keras.ops.repeat(summary[:, None], base.shape[1], axis=1)
+        return self.inference_network(base, conditions=summary, inverse=True, **kwargs)
 
     @compiled
     def _rescale(self, draws):
         """Standardized draws on the unconstrained scale."""
-        return self.standardizer.maybe_standardize(
-            keras.ops.convert_to_tensor(draws), key="inference_variables", forward=False
-        )
+        return self._rescale_here(keras.ops.convert_to_tensor(draws))
+
+    def _rescale_here(self, draws):
+        """The same of tensors, within a program."""
+        return self.standardizer.maybe_standardize(draws, key="inference_variables", forward=False)
 
     @without_gradients
     def log_prob_unconstrained(self, conditions: dict, u: np.ndarray) -> np.ndarray:
         """log q(u | y) on the unconstrained scale, (B, S), at u, (B, S, D), for checked data."""
-        summary = self._summarize(self.adapter(conditions, strict=False))
-        return keras.ops.convert_to_numpy(self._log_prob(summary, u.astype("float32")))
+        summary, *correction = self._known(conditions)
+        log_q = self._log_prob(summary, u.astype("float32"), *correction)
+        return keras.ops.convert_to_numpy(log_q)
 
     @compiled
-    def _log_prob(self, summary, u):
-        """log q(u | y) from summaries, (B, P), at numbers u, (B, S, D)."""
-        return self._log_density(summary, keras.ops.convert_to_tensor(u))
+    def _log_prob(self, summary, u, *correction):
+        """log q(u | y) at numbers u, (B, S, D), from what the flow knows."""
+        u = keras.ops.convert_to_tensor(u)
+        if not correction:
+            return self._log_density(summary, u)
+        base, log_q = self.to_base(summary, u)
+        return log_q + self.correction.log_ratio(
+            self.inference_network.base_distribution, base, *correction
+        )
 
     def _log_density(self, summary, u):
-        """The same of tensors, also in training."""
+        """log q(u | y) without a correction, of tensors, also in training."""
+        return self.to_base(summary, u)[1]
+
+    def to_base(self, summary, u) -> tuple:
+        """Base variables of u, (B, S, D), and log q(u | y) without a correction, (B, S)."""
         u, log_det = self.standardizer.maybe_standardize(
             u, key="inference_variables", log_det_jac=True
         )
         summary = keras.ops.repeat(summary[:, None], u.shape[1], axis=1)
-        return self.inference_network.log_prob(u, conditions=summary) + log_det
+        base, log_q = self.inference_network(u, conditions=summary, density=True)
+        return base, log_q + log_det
 
     @without_gradients
     def indicators(self, conditions: dict, u: np.ndarray) -> dict[str, np.ndarray]:

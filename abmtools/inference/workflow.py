@@ -58,6 +58,9 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
     sequence_classifier : SequenceClassifier, optional
         Learns filtering and smoothing without knowing the structure, in place of a scorer. The
         default where the structure can only be simulated.
+    correction : LikelihoodCorrection, optional
+        Of the posterior, by a few values of the likelihood of the data at hand; none by default.
+        `abmtools.fit_correction` trains it, after the other networks.
     num_scored : int, optional
         See `MixtureEstimator`.
     initial_learning_rate : float
@@ -102,6 +105,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         inference_network=None,
         emission_scorer=None,
         sequence_classifier=None,
+        correction=None,
         num_scored: int | None = 64,
         initial_learning_rate: float = 3e-3,
         optimizer=None,
@@ -136,6 +140,8 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
         if sequence_classifier is None:
             emission_scorer = emission_scorer or EmissionScorer(model.num_components)
         self._check_classifier(emission_scorer, sequence_classifier)
+        if correction is not None and not model.has_likelihood:
+            raise ValueError(f"correction: expected none, {model.name} has no likelihood.")
         self.estimator = MixtureEstimator(
             model=model,
             adapter=make_adapter(model),
@@ -143,6 +149,7 @@ class MixtureWorkflow(SeededTraining, bf.BasicWorkflow):
             inference_network=inference_network or default_flow(),
             emission_scorer=emission_scorer,
             sequence_classifier=sequence_classifier,
+            correction=correction,
             num_scored=num_scored,
         )
         self._build()

@@ -7,6 +7,7 @@ which p(theta | y) is conditioned, and scored against theta for p(z | y, theta).
 from .chain_assignment import ChainAssignment
 from .direct_mlp import DirectMLP
 from .emission_scorer import EmissionScorer
+from .likelihood_correction import LikelihoodCorrection
 from .observation_encoder import ObservationEncoder
 from .sequence_classifier import SequenceClassifier
 from .sequence_summary import SequenceSummary
@@ -17,6 +18,7 @@ __all__ = [
     "ChainAssignment",
     "DirectMLP",
     "EmissionScorer",
+    "LikelihoodCorrection",
     "ObservationEncoder",
     "SequenceClassifier",
     "SequenceSummary",
