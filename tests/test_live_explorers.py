@@ -18,7 +18,12 @@ from packaging.version import Version
 
 import abmtools as abm
 from abmtools.inference.pretrained import default_flow
-from abmtools.networks import ObservationEncoder, SequenceSummary, SetSummary
+from abmtools.networks import (
+    LikelihoodCorrection,
+    ObservationEncoder,
+    SequenceSummary,
+    SetSummary,
+)
 
 LIVE = export_networks.TARGET
 NAMES = list(live_explorers.EXPLORERS)
@@ -189,6 +194,12 @@ def test_any_workflow_with_replicates_can_be_exported(kind):
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     assert_same(run(session, data, noise), posterior)
+
+
+def test_a_correction_by_the_likelihood_is_refused():
+    workflow = abm.MixtureWorkflow(abm.GaussianMixture(), correction=LikelihoodCorrection())
+    with pytest.raises(ValueError, match="workflow: expected one without a correction"):
+        export_networks.to_onnx(workflow)
 
 
 def test_an_old_torch_is_refused(monkeypatch):

@@ -109,7 +109,11 @@ def to_onnx(workflow) -> onnx.ModelProto:
     ------
     RuntimeError
         If torch is older than `OLDEST_TORCH`.
+    ValueError
+        If the posterior is corrected by the likelihood, which a page does not have.
     """
+    if workflow.estimator.correction is not None:
+        raise ValueError("workflow: expected one without a correction, got one with it.")
     if Version(torch.__version__) < Version(OLDEST_TORCH):
         raise RuntimeError(f"torch: expected {OLDEST_TORCH} or newer, got {torch.__version__}.")
     network = LiveNetwork(workflow).eval()
