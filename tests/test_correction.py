@@ -73,16 +73,14 @@ def test_probes_are_finite_where_points_are_impossible(impossible):
     assert np.abs(probes).max() < 5
 
 
-def test_probes_tell_how_far_a_flow_is_off(shipped, simulated):
+def test_probes_tell_how_far_a_flow_is_off(simulated):
     """Moved along an axis of its base space, it has more of the posterior on the other side."""
     workflow = make_corrected()
     estimator, data = workflow.estimator, workflow.model.check_data(simulated)
     summary = estimator._summarize(estimator.adapter(data, strict=False))
     before = estimator.probe(data, summary)
-    from_base, density = (
-        estimator._from_base,
-        estimator.inference_network.base_distribution.log_prob,
-    )
+    from_base = estimator._from_base
+    density = estimator.inference_network.base_distribution.log_prob
 
     def from_moved(summary, base, **kwargs):
         moved = base + keras.ops.convert_to_tensor(np.eye(4, dtype="float32")[0])

@@ -12,7 +12,7 @@ from ..inference.consistency import inconsistency
 from ..models.data import KEYS
 from ..models.description import describe
 
-__all__ = ["HeterogeneousData", "centered"]
+__all__ = ["HeterogeneousData"]
 
 CONTENTS = "contents.json"  # what of the data is no array
 

@@ -203,7 +203,8 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         """
         mask = adapted.get("summary_mask")
         summary = self.summary_network(adapted["summary_variables"], mask=mask, training=False)
-        return inconsistency(adapted["log_joint"] - self._log_density(summary, adapted["draws"]))
+        _, log_q = self.to_base(summary, adapted["draws"])
+        return inconsistency(adapted["log_joint"] - log_q)
 
     def membership_loss(self, u, observations, z, mask, bounds=None, *, stage: str):
         """-log q(z | y, theta), per data set and per observation.
@@ -447,20 +448,18 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
     @compiled
     def _log_prob(self, summary, u, *correction):
         """log q(u | y) at numbers u, (B, S, D), from what the flow knows."""
-        u = keras.ops.convert_to_tensor(u)
+        base, log_q = self.to_base(summary, keras.ops.convert_to_tensor(u))
         if not correction:
-            return self._log_density(summary, u)
-        base, log_q = self.to_base(summary, u)
+            return log_q
         return log_q + self.correction.log_ratio(
             self.inference_network.base_distribution, base, *correction
         )
 
-    def _log_density(self, summary, u):
-        """log q(u | y) without a correction, of tensors, also in training."""
-        return self.to_base(summary, u)[1]
-
     def to_base(self, summary, u) -> tuple:
-        """Base variables of u, (B, S, D), and log q(u | y) without a correction, (B, S)."""
+        """Base variables of u, (B, S, D), and log q(u | y) without a correction, (B, S).
+
+        Of tensors, also in training.
+        """
         u, log_det = self.standardizer.maybe_standardize(
             u, key="inference_variables", log_det_jac=True
         )
