@@ -10,7 +10,8 @@ and gets anew, page by page (`bench_training`); make train tells it to keep it.
 
 A network that goes to real people is trained again, also on data sets that are not the model's
 (`abmtools.heterogeneity`), in rounds: each has new ones, with draws of the network as it is by
-then.
+then. Where its posterior has a correction by the likelihood, that is trained at the end, on new
+ones again.
 """
 
 import argparse
@@ -82,6 +83,12 @@ BUDGETS = {
                 "batch_size": 32,
             },
         ],
+        "correction": {
+            "num_datasets": 40960,
+            "learning_rate": 2e-3,
+            "epochs": 15,
+            "batch_size": 256,
+        },
     },
     "gaussian_mixture": {
         "seed": 2025,
@@ -137,7 +144,7 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
     """Train, or go on with training; return the workflow and what to record of its training.
 
     With the file of weights, beside which their card lies, only the rounds on heterogeneous data
-    remain that this card does not have.
+    remain that this card does not have, and the correction.
     """
     workflow = ARCHITECTURES[name](seed=budget["seed"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,12 +158,14 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
             seconds += fit(network, folder, label, own, finished, **options)
             losses[part] = network.losses
     else:
-        load_weights(workflow, weights)
         first = json.loads((weights.parent / "card.json").read_text())
+        load(workflow, weights, first)
         found, curves = first.get("rounds", []), first["curve"]
-        again = curves.pop("heterogeneous", None)
+        again = {
+            part: curves.pop(part) for part in ("heterogeneous", "correction") if part in curves
+        }
         workflow.num_fits, seconds = 1 + len(found), first["seconds"]
-        losses = {"": curves} | ({} if again is None else {"heterogeneous": again})
+        losses = {"": curves} | again
         record["hardware"] = f"{first['hardware']}, then {_hardware()}"
     for number, own in enumerate(budget.get("heterogeneous", [])):
         if number < len(found):
@@ -171,15 +180,57 @@ def train(name: str, folder: Path, budget: dict, executor=None, weights: Path | 
         }
     if found:
         record["rounds"] = found
+    if "correction" in budget:
+        again, own, record["correction"] = correct(
+            workflow, folder, f"{name}_correction", budget | budget["correction"], finished
+        )
+        seconds, losses["correction"] = seconds + again, own
     for path in finished:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return workflow, record | {"seconds": round(seconds), "losses": losses}
+
+
+def load(workflow, weights: Path, card: dict) -> None:
+    """Weights from a file; where its network has no correction, all but those of that."""
+    if "correction" in card or getattr(workflow.estimator, "correction", None) is None:
+        load_weights(workflow, weights)
+        return
+    plain = ARCHITECTURES[card["name"]](correction=None)
+    load_weights(plain, weights)
+    for variable, value in zip(workflow.weights, plain.weights, strict=False):  # its come last
+        variable.assign(value)
 
 
 def train_again(
     workflow, folder: Path, label: str, budget: dict, finished: list[Path], executor
 ) -> tuple[float, dict]:
     """A round on heterogeneous data; its seconds, and the inconsistency on fresh ones."""
+    data, fresh, seconds = store(workflow, folder, label, budget, finished)
+    values = {"before": fresh.inconsistency(workflow)}
+    options = {"executor": executor, "simulator": data}
+    seconds += fit(workflow, folder, label, budget, finished, **options)
+    values["after"] = fresh.inconsistency(workflow)
+    return seconds, {"num_datasets": fresh.num_datasets} | _means(values)
+
+
+def correct(
+    workflow, folder: Path, label: str, budget: dict, finished: list[Path]
+) -> tuple[float, dict, dict]:
+    """Training of the correction: its seconds, losses, and the inconsistency on fresh data."""
+    data, fresh, seconds = store(workflow, folder, label, budget, finished)
+    values, start = {"before": fresh.inconsistency(workflow)}, time.perf_counter()
+    options = {key: budget[key] for key in ("epochs", "batch_size", "learning_rate", "seed")}
+    losses = abmtools.fit_correction(workflow, data, **options)
+    seconds += time.perf_counter() - start
+    values["after"] = fresh.inconsistency(workflow)
+    print(f"correction: {seconds:.0f} s, inconsistency {values['after'].mean():.4f}", flush=True)
+    return seconds, losses, {"num_datasets": fresh.num_datasets} | _means(values)
+
+
+def store(
+    workflow, folder: Path, label: str, budget: dict, finished: list[Path]
+) -> tuple[HeterogeneousData, HeterogeneousData, float]:
+    """Heterogeneous data from a file that is made if it is not there; fresh ones; seconds."""
     start, seed = time.perf_counter(), budget["seed"] + 2 * workflow.num_fits
     stored = folder / f"{label}_{budget['num_datasets']}"
     with torch_processes() as pool:
@@ -188,13 +239,8 @@ def train_again(
         data = HeterogeneousData.load(stored, workflow.model)
         seconds = time.perf_counter() - start
         fresh = simulate_heterogeneous_data(workflow, NUM_FRESH, seed + 1, pool, block_size=32)
-    values = {"before": fresh.inconsistency(workflow)}
-    options = {"executor": executor, "simulator": data}
-    seconds += fit(workflow, folder, label, budget, finished, **options)
     finished.append(stored)
-    values["after"] = fresh.inconsistency(workflow)
-    means = {when: round(float(x.mean()), 4) for when, x in values.items()}
-    return seconds, {"num_datasets": fresh.num_datasets} | means
+    return data, fresh, seconds
 
 
 def fit(network, folder: Path, label: str, budget: dict, finished: list[Path], **options) -> float:
@@ -306,6 +352,11 @@ def _each(networks: dict, function):
     return {name: function(network) for name, network in networks.items()}
 
 
+def _means(values: dict) -> dict:
+    """Rounded means by name."""
+    return {name: round(float(x.mean()), 4) for name, x in values.items()}
+
+
 def _plain(losses: dict, function) -> dict:
     """A function of the values of each loss, {name: ...}; of several trainings, by their names."""
     found = {
@@ -317,7 +368,7 @@ def _plain(losses: dict, function) -> dict:
 
 def _architecture(workflow) -> dict:
     estimator = workflow.estimator
-    names = ("summary_network", "inference_network", "emission_scorer")
+    names = ("summary_network", "inference_network", "emission_scorer", "correction")
     layers = {name: getattr(estimator, name, None) for name in names}
     layers["encoder"] = estimator.summary_network.encoder
     plain = {name: _config(layer) for name, layer in layers.items() if layer is not None}
@@ -408,9 +459,10 @@ def _num_datasets(budget: dict) -> int:
     epochs = budget["epochs"]
     epochs = sum(epochs.values()) if isinstance(epochs, dict) else epochs
     number = epochs * budget["num_batches_per_epoch"] * budget["batch_size"]
-    rounds = budget.get("heterogeneous", [])
-    again = {key: x for key, x in budget.items() if key != "heterogeneous"}
-    return number + sum(_num_datasets(again | own) for own in rounds)
+    again = {key: x for key, x in budget.items() if key not in ("heterogeneous", "correction")}
+    number += sum(_num_datasets(again | own) for own in budget.get("heterogeneous", []))
+    correction = budget.get("correction", {"epochs": 0, "num_datasets": 0})
+    return number + correction["epochs"] * correction["num_datasets"]
 
 
 def shorten(budget: dict, factor: float) -> dict:
@@ -430,6 +482,10 @@ def shorten(budget: dict, factor: float) -> dict:
             own | {name: max(1, round(x * own[name])) for name, x in shares.items() if name in own}
             for own in budget["heterogeneous"]
         ]
+    if "correction" in budget:
+        own = budget["correction"]
+        fewer = {name: max(1, round(own[name] / factor)) for name in ("epochs", "num_datasets")}
+        budget["correction"] = own | fewer
     return budget
 
 
@@ -448,7 +504,8 @@ def main() -> None:
         "--go-on",
         type=Path,
         metavar="WEIGHTS",
-        help="only the rounds on heterogeneous data that the card of these does not have",
+        help="only the rounds on heterogeneous data that the card of these does not have, and the "
+        "correction",
     )
     arguments = parser.parse_args()
     name = arguments.model

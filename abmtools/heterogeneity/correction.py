@@ -13,6 +13,7 @@ import numpy as np
 
 from ..diagnostics.draws import require_workflow
 from ..inference.consistency import inconsistency
+from ..inference.padding import pad_to_few_sizes
 from ..models.data import KEYS
 from ..models.description import describe
 from ..seeds import check_seed
@@ -27,7 +28,7 @@ def fit_correction(
     workflow,
     data: HeterogeneousData,
     *,
-    epochs: int = 30,
+    epochs: int = 15,
     batch_size: int = 256,
     learning_rate: float = 2e-3,
     seed: int = 0,
@@ -150,6 +151,8 @@ def _prepare(estimator, data: HeterogeneousData) -> tuple[dict, np.ndarray]:
         for start in range(0, len(block["y"]), DATASETS_AT_ONCE):
             rows = slice(start, start + DATASETS_AT_ONCE)
             part = {name: np.array(values[rows]) for name, values in block.items()}
+            if keras.backend.backend() == "jax":  # which compiles anew for each size
+                part = pad_to_few_sizes(part, estimator.model)
             observed = {name: part[name] for name in KEYS if name in part}
             parts.append(_describe(estimator, estimator.model.check_data(observed), part))
     known = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

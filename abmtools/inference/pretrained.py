@@ -22,7 +22,13 @@ from ..models import (
     GaussianMixture,
     LeakyAccumulatorHMM,
 )
-from ..networks import EmissionScorer, ObservationEncoder, SequenceSummary, SetSummary
+from ..networks import (
+    EmissionScorer,
+    LikelihoodCorrection,
+    ObservationEncoder,
+    SequenceSummary,
+    SetSummary,
+)
 from ..seeds import seed_keras
 from .checkpoint import load_weights
 from .model_comparison import MixtureComparisonWorkflow
@@ -54,13 +60,15 @@ def evidence_hmm(**kwargs) -> MixtureWorkflow:
     """The third case study's workflow, untrained; options are those of `MixtureWorkflow`.
 
     Its networks are larger than the data of the model alone would need: those of people differ, and
-    its posterior is nearer to exact there.
+    its posterior is nearer to exact there. What is still missing there a correction asks of the
+    likelihood.
     """
+    seed_keras(kwargs.get("seed"))  # the correction draws its initializers' seeds here
     return _speeded_decisions(
         EvidenceAccumulationHMM(),
         summary={"summary_dim": 64, "pooled_widths": (192,)},
         flow={"depth": 6, "width": 96},
-        **kwargs,
+        **{"correction": LikelihoodCorrection()} | kwargs,
     )
 
 

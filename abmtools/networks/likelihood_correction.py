@@ -41,7 +41,7 @@ __all__ = ["LikelihoodCorrection"]
 
 DISTANCE = 1.5  # c, in standard deviations of the base distribution or nearly so
 DEEPEST = 50.0  # nats below the likeliest of the points
-LARGEST_SHIFT, LARGEST_LOG_SCALE = 1.5, 0.5  # what probes say at DISTANCE goes no farther
+LARGEST_SHIFT, LARGEST_LOG_SCALE = 1.0, 0.35  # probes that are all wild would lead farther astray
 
 
 @serializable("abmtools.networks")
