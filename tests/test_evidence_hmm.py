@@ -10,6 +10,7 @@ from scipy.stats import beta, binomtest, expon, kstest, truncnorm
 import abmtools as abm
 from abmtools import EvidenceAccumulationHMM
 from abmtools.stan import sample
+from abmtools.stan.engines import compile_stanli
 
 THETA = {  # the published test data
     "stay": np.array([[0.9, 0.9]]),
@@ -268,7 +269,7 @@ def test_stan_density_is_ours(model, data, rng):
     """
     stan_data = model.stan_data({name: value[0] for name, value in data.items()})
     program = stanli.Model(
-        stan_file=str(model.stan_program),
+        mir=compile_stanli(model.stan_program.read_text(encoding="utf-8")),
         data={k: np.asarray(v).tolist() for k, v in stan_data.items()},
     )
     theta = prior_draws(model, data, rng, 20)

@@ -14,6 +14,7 @@ import abmtools as abm
 from abmtools import GaussianHMM, MixtureWorkflow
 from abmtools.networks import SequenceClassifier
 from abmtools.stan import sample
+from abmtools.stan.engines import compile_stanli
 
 STAY, MEANS = np.array([[0.8, 0.7]]), np.array([[-0.8, 0.5]])
 
@@ -144,7 +145,7 @@ def test_stan_density_is_ours(model, data, rng):
     """Both log densities on the unconstrained scale differ by a constant."""
     stan_data = model.stan_data({name: value[0] for name, value in data.items()})
     program = stanli.Model(
-        stan_file=str(model.stan_program),
+        mir=compile_stanli(model.stan_program.read_text(encoding="utf-8")),
         data={k: np.asarray(v).tolist() for k, v in stan_data.items()},
     )
     u = rng.normal(size=(1, 6, 4))

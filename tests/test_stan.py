@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 from unittest.mock import create_autospec
 
 import arviz_base
@@ -19,6 +20,7 @@ from scipy.stats import beta, dirichlet, lognorm, norm
 from abmtools import Markov
 from abmtools.models import GaussianLocationMixture, GaussianMixture
 from abmtools.stan import StanDiagnosticsWarning, checks, engines, sample
+from abmtools.stan.engines import compile_stanli
 
 PROGRAMS = files("abmtools.stan") / "programs"
 short = pytest.mark.filterwarnings("ignore::abmtools.stan.StanDiagnosticsWarning")
@@ -114,7 +116,8 @@ def tree(model, data):
 
 def differences(program, stan_data, points, log_density):
     """Stan's log density on the unconstrained scale minus a reference, at several points."""
-    compiled = stanli.Model(stan_file=program, data=stan_data)
+    mir = compile_stanli(Path(program).read_text(encoding="utf-8"))
+    compiled = stanli.Model(mir=mir, data=stan_data)
     return np.array(
         [
             compiled.log_prob_grad(
@@ -749,7 +752,8 @@ def fake_cmdstan(monkeypatch, tmp_path):
 
     def play(data, chains, seed, iter_warmup, iter_sampling, adapt_delta, **options):
         source = model_class.call_args.kwargs["stan_file"]
-        fit = stanli.Model(stan_file=source, data=data).sample(
+        mir = compile_stanli(Path(source).read_text(encoding="utf-8"))
+        fit = stanli.Model(mir=mir, data=data).sample(
             chains=chains,
             seed=seed,
             warmup=iter_warmup,

@@ -4,7 +4,7 @@ Both run the same sampler (NUTS with a diagonal metric, adapted in warm-up, tree
 :math:`2^{10}` leapfrog steps) on the same program. They differ in what they need:
 
 ===========  =============================================================================
-`stanli`     a wheel that contains Stan's compiler and sampler; starts in milliseconds
+`stanli`     a wheel that contains Stan's compiler and sampler; starts in a second
 `cmdstanpy`  a CmdStan installation and a C++ compiler; compiles each program once
 ===========  =============================================================================
 
@@ -12,10 +12,13 @@ An engine is a function ``(program, data, settings) -> Fit``. Nothing after it k
 ran.
 """
 
+import functools
 import hashlib
 import importlib
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -28,9 +31,25 @@ import numpy as np
 
 from ..jobs import num_cores
 
-__all__ = ["ENGINES", "MAX_TREE_DEPTH", "Fit", "Program", "Settings", "run", "select_engine"]
+__all__ = [
+    "ENGINES",
+    "MAX_TREE_DEPTH",
+    "Fit",
+    "Program",
+    "Settings",
+    "compile_stanli",
+    "run",
+    "select_engine",
+]
 
 MAX_TREE_DEPTH = 10
+COMPILE = """
+import sys, stanli
+try:
+    sys.stdout.write(stanli.stan_to_mir(sys.stdin.read()))
+except RuntimeError as error:
+    sys.exit(str(error))
+"""
 
 
 class Program(NamedTuple):
@@ -138,7 +157,8 @@ def run_stanli(program: Program, data: Mapping, settings: Settings) -> Fit:
     """
     stanli = _import("stanli")
     started = time.perf_counter()
-    model = stanli.Model(stan_code=program.code, data=dict(data), seed=settings.seed)
+    mir = compile_stanli(program.code)
+    model = stanli.Model(mir=mir, data=dict(data), seed=settings.seed)
     compiled = time.perf_counter()
     inits = None
     if settings.inits is not None:
@@ -165,6 +185,25 @@ def run_stanli(program: Program, data: Mapping, settings: Settings) -> Fit:
         sampling_time=finished - compiled,
         versions={"stanli": stanli.__version__},
     )
+
+
+@functools.lru_cache(maxsize=32)
+def compile_stanli(code: str) -> str:
+    """A program in the form that stanli's runtime reads, compiled in a process of its own.
+
+    The compiler is OCaml's, with a signal stack of a fixed size. Once torch has asked Linux for the
+    AMX registers of newer Intel processors, that is too small, and OCaml aborts the process.
+
+    Raises
+    ------
+    RuntimeError
+        If the program does not compile.
+    """
+    command = [sys.executable, "-X", "utf8", "-c", COMPILE]
+    done = subprocess.run(command, input=code, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return done.stdout
 
 
 def run_cmdstanpy(program: Program, data: Mapping, settings: Settings) -> Fit:
