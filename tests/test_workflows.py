@@ -18,7 +18,9 @@ import torch
 import yaml
 
 from abmtools import load_pretrained
+from abmtools.inference import load_weights
 from abmtools.inference.pretrained import ARCHITECTURES, weights_folder
+from abmtools.networks import LikelihoodCorrection
 
 ROOT = Path(__file__).parents[1]
 NAME = "gaussian_mixture"
@@ -216,6 +218,8 @@ def test_shortened_training_has_so_many_times_fewer_steps():
     assert (second["epochs"], second["num_datasets"]) == (3, 6016)
     last = train.shorten(train.BUDGETS["evidence_hmm"], 450)["heterogeneous"][-1]
     assert (last["epochs"], last["num_batches_per_epoch"]) == (1, 175)
+    correction = train.shorten(train.BUDGETS["evidence_hmm"], 10)["correction"]
+    assert (correction["epochs"], correction["num_datasets"]) == (2, 4096)
 
 
 def test_profile_gpu_checks_the_gpu_trains_everything_then_builds_the_book():
@@ -335,7 +339,10 @@ def test_trained_networks_are_found_through_the_variable(retrained, monkeypatch)
 
 
 def test_rounds_on_heterogeneous_data(tmp_path, monkeypatch):
-    """They go on from weights with a card, and the new card tells of all training."""
+    """They go on from weights with a card, and the new card tells of all training.
+
+    Then the network has a correction, which the weights that it goes on from do not have.
+    """
     train, first = load_train(), weights_folder("gaussian_hmm")
     card = json.loads((first / "card.json").read_text(encoding="utf-8"))
     sizes = {"num_batches_per_epoch": 2, "batch_size": 4}
@@ -347,6 +354,11 @@ def test_rounds_on_heterogeneous_data(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "num_cores", lambda: 1)  # a process takes seconds to start
     monkeypatch.setattr(train, "distance_to_exact", lambda workflow, simulated: {})
 
+    architecture = train.ARCHITECTURES["gaussian_hmm"]
+
+    def corrected(**options):
+        return architecture(**{"correction": LikelihoodCorrection()} | options)
+
     def run_here(command, **options):  # what a process on torch does otherwise
         monkeypatch.setattr(sys, "argv", command[1:])
         train.main()
@@ -356,6 +368,9 @@ def test_rounds_on_heterogeneous_data(tmp_path, monkeypatch):
     environment, seconds = dict(os.environ), card["seconds"]
     for rounds, epochs in [(1, 3), (2, 5)]:
         budget["heterogeneous"] = [own | {"epochs": n} for n in (3, 2)[:rounds]]
+        if rounds == 2:
+            monkeypatch.setitem(train.ARCHITECTURES, "gaussian_hmm", corrected)
+            budget["correction"] = own | {"epochs": 4, "batch_size": 4}
         output = tmp_path / str(rounds)
         arguments = ["--go-on", str(first / "weights.npz"), "--output", str(output)]
         monkeypatch.setattr(sys, "argv", ["train.py", "--model", "gaussian_hmm", *arguments])
@@ -367,9 +382,13 @@ def test_rounds_on_heterogeneous_data(tmp_path, monkeypatch):
         assert len(found["rounds"]) == rounds
         assert all(0 < x["num_datasets"] <= 6 for x in found["rounds"])
         assert found["seconds"] >= seconds
-        assert found["budget"]["num_datasets"] == (1 + epochs) * 2 * 4
+        again = 4 * 8 if rounds == 2 else 0
+        assert found["budget"]["num_datasets"] == (1 + epochs) * 2 * 4 + again
         assert not list((tmp_path / "checkpoints").iterdir())
         first, seconds = output, found["seconds"]
+    assert len(found["curve"]["correction"]["loss"]) == 4
+    assert found["correction"]["after"] != found["correction"]["before"] > 0
+    load_weights(corrected(), output / "weights.npz")
 
 
 def test_a_network_that_is_not_in_the_folder_is_an_error(tmp_path, monkeypatch):
