@@ -20,6 +20,7 @@ import numpy as np
 from bayesflow.networks.helpers.standardization.standardize import Standardize
 from bayesflow.utils.serialization import deserialize, serialize
 
+from ..models.data import KEYS
 from .adapter import make_adapter
 from .compilation import compiled
 from .consistency import inconsistency
@@ -454,6 +455,23 @@ class MixtureEstimator(bf.estimators.BasicEstimator):
         return log_q + self.correction.log_ratio(
             self.inference_network.base_distribution, base, *correction
         )
+
+    @without_gradients
+    def log_prob(self, data: dict, to_numpy: bool = True, **kwargs):
+        """BayesFlow's log q(theta | y), (B,), of data with their parameters, with the correction.
+
+        As there, the density is that of the constrained parameters.
+        """
+        found = super().log_prob(data, to_numpy=to_numpy, **kwargs)
+        if self.correction is None:
+            return found
+        conditions = self.model.check_data({name: data[name] for name in KEYS if name in data})
+        summary, *correction = self._known(conditions)
+        u = keras.ops.convert_to_numpy(self.adapter(data, strict=False)["inference_variables"])
+        base, _ = self._to_base(summary, u[:, None].astype("float32"))
+        density = self.inference_network.base_distribution
+        change = self.correction.log_ratio(density, base, *correction)[:, 0]
+        return found + (keras.ops.convert_to_numpy(change) if to_numpy else change)
 
     def to_base(self, summary, u) -> tuple:
         """Base variables of u, (B, S, D), and log q(u | y) without a correction, (B, S).
